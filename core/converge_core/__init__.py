@@ -1,0 +1,199 @@
+"""Converge: a suggestor runtime. Suggestors propose, gates decide, a ledger remembers.
+
+This page is the public API; whatever is not on it may change without notice.
+"""
+
+from converge_core.context.admission import AdmissionActorKind, AdmissionReceipt, AdmissionRequest
+from converge_core.context.allowance import Allowance, BudgetRefused, Reservation, Usage
+from converge_core.context.facts import Actor, ActorKind, Fact, PromotionRecord, ProposedFact
+from converge_core.context.keys import ContextKey, ProposalKind
+from converge_core.context.payloads import (
+    DataPayload,
+    DiagnosticPayload,
+    FactPayload,
+    FrozenObject,
+    PayloadRegistry,
+    TextPayload,
+)
+from converge_core.context.snapshot import restore, snapshot
+from converge_core.context.state import Context, ContextState, FactView
+from converge_core.context.subjects import SubjectRef
+from converge_core.engine.calls import Call, Outcome
+from converge_core.engine.convergence import Convergence
+from converge_core.engine.drive import SequentialExecutor, drive
+from converge_core.engine.engine import Engine
+from converge_core.engine.result import ConvergeResult, StoppedEarly
+from converge_core.engine.setup import ConflictPolicy
+from converge_core.engine.steps import AwaitDecision, Execute, Step, Stopped
+from converge_core.errors import (
+    AuthorityError,
+    CanonicalError,
+    ConvergeError,
+    IntentError,
+    LedgerConflict,
+    LedgerCorrupt,
+    LedgerError,
+    MisuseError,
+    PayloadError,
+    PluginError,
+    Problem,
+    ReplayDifference,
+    SnapshotError,
+    SuggestorError,
+    UnknownRun,
+)
+from converge_core.gates.budgets import Budget
+from converge_core.gates.hitl import (
+    GateDecision,
+    GateRequest,
+    HitlPause,
+    HitlPolicy,
+    TimeoutAction,
+    TimeoutPolicy,
+    Verdict,
+)
+from converge_core.gates.promotion import Check, PromotionGate, ValidatedProposal, ValidationPolicy
+from converge_core.gates.stop import StopClass, StopReason
+from converge_core.hookspec import hookimpl
+from converge_core.intent.criteria import (
+    Blocked,
+    Criterion,
+    CriterionEvaluator,
+    CriterionOutcome,
+    CriterionResult,
+    Indeterminate,
+    Met,
+    Unmet,
+)
+from converge_core.intent.document import IntentDocument
+from converge_core.intent.root import IntentKind, RootIntent
+from converge_core.intent.scope import Scope
+from converge_core.invariants import Invariant, InvariantClass, Violation, acceptance, semantic, structural
+from converge_core.ledger.canonical import canonical
+from converge_core.ledger.events import Entry, Event, read_event
+from converge_core.ledger.hashes import ContentHash, IntegrityProof, LamportClock, MerkleRoot
+from converge_core.ledger.merkle import Head, MerkleLog, verify_consistency, verify_inclusion
+from converge_core.ledger.replay import replay
+from converge_core.ledger.verify import verify
+from converge_core.ports import Approver, Executor, Ledger, Observer, RunInfo, StoredEntry
+from converge_core.suggestors.catalog import Catalog, CatalogEntry, NoConfig, Site
+from converge_core.suggestors.contract import AgentEffect, Refusal, Replayability, Suggestor, suggestor
+
+__all__ = [
+    "Actor",
+    "ActorKind",
+    "AdmissionActorKind",
+    "AdmissionReceipt",
+    "AdmissionRequest",
+    "AgentEffect",
+    "Allowance",
+    "Approver",
+    "AuthorityError",
+    "AwaitDecision",
+    "Blocked",
+    "Budget",
+    "BudgetRefused",
+    "Call",
+    "CanonicalError",
+    "Catalog",
+    "CatalogEntry",
+    "Check",
+    "ConflictPolicy",
+    "ContentHash",
+    "Context",
+    "ContextKey",
+    "ContextState",
+    "ConvergeError",
+    "ConvergeResult",
+    "Convergence",
+    "Criterion",
+    "CriterionEvaluator",
+    "CriterionOutcome",
+    "CriterionResult",
+    "DataPayload",
+    "DiagnosticPayload",
+    "Engine",
+    "Entry",
+    "Event",
+    "Execute",
+    "Executor",
+    "Fact",
+    "FactPayload",
+    "FactView",
+    "FrozenObject",
+    "GateDecision",
+    "GateRequest",
+    "Head",
+    "HitlPause",
+    "HitlPolicy",
+    "Indeterminate",
+    "IntegrityProof",
+    "IntentDocument",
+    "IntentError",
+    "IntentKind",
+    "Invariant",
+    "InvariantClass",
+    "LamportClock",
+    "Ledger",
+    "LedgerConflict",
+    "LedgerCorrupt",
+    "LedgerError",
+    "MerkleLog",
+    "MerkleRoot",
+    "Met",
+    "MisuseError",
+    "NoConfig",
+    "Observer",
+    "Outcome",
+    "PayloadError",
+    "PayloadRegistry",
+    "PluginError",
+    "Problem",
+    "PromotionGate",
+    "PromotionRecord",
+    "ProposalKind",
+    "ProposedFact",
+    "Refusal",
+    "ReplayDifference",
+    "Replayability",
+    "Reservation",
+    "RootIntent",
+    "RunInfo",
+    "Scope",
+    "SequentialExecutor",
+    "Site",
+    "SnapshotError",
+    "Step",
+    "StopClass",
+    "StopReason",
+    "Stopped",
+    "StoppedEarly",
+    "StoredEntry",
+    "SubjectRef",
+    "Suggestor",
+    "SuggestorError",
+    "TextPayload",
+    "TimeoutAction",
+    "TimeoutPolicy",
+    "UnknownRun",
+    "Unmet",
+    "Usage",
+    "ValidatedProposal",
+    "ValidationPolicy",
+    "Verdict",
+    "Violation",
+    "acceptance",
+    "canonical",
+    "drive",
+    "hookimpl",
+    "read_event",
+    "replay",
+    "restore",
+    "semantic",
+    "snapshot",
+    "structural",
+    "suggestor",
+    "verify",
+    "verify_consistency",
+    "verify_inclusion",
+]

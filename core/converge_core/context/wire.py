@@ -1,0 +1,84 @@
+"""Proposals and facts as canonical JSON, the form they have in ledgers, snapshots and pauses.
+
+Writing is one way; reading checks. A fact read back is sealed only if the hash of its proposal and the body of its
+promotion entry are the ones that its own record names; that the record itself is genuine is for the caller to show,
+with a Merkle root from a ledger it trusts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, cast
+
+from converge_core.context.facts import AnyFact, AnyProposal, PromotionRecord, ProposedFact, seal_fact
+from converge_core.context.keys import ContextKey
+from converge_core.context.payloads import PayloadRegistry
+from converge_core.context.subjects import SubjectRef
+from converge_core.errors import SnapshotError
+from converge_core.ledger.canonical import canonical, parse
+
+
+def proposal_text(proposal: AnyProposal, body: str) -> str:
+    """Return the canonical JSON of a proposal around the text of its payload's body, which is encoded already."""
+    evidence = f'"evidence":{canonical(cast("tuple[str, ...]", proposal.evidence))},' if proposal.evidence else ""
+    subject = f',"subject":{canonical(str(proposal.subject))}' if proposal.subject is not None else ""
+    payload = proposal.payload
+    return (
+        f'{{"confidence":{canonical(proposal.confidence)},{evidence}"id":{canonical(proposal.id)},'
+        f'"key":"{proposal.key.value}","payload":{{"body":{body},"family":{canonical(payload.family)},'
+        f'"version":{payload.version}}},"provenance":{canonical(proposal.provenance)}{subject}}}'
+    )
+
+
+def proposal_hash(text: str) -> str:
+    """Return the SHA-256 (hex) by which later events name a proposal."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_proposal(value: Mapping[str, Any], payloads: PayloadRegistry) -> AnyProposal:
+    """Read a proposal back. Raises PayloadError where no loaded class reads its payload, KeyError or ValueError."""
+    payload = value["payload"]
+    subject = value.get("subject")
+    return ProposedFact(
+        ContextKey(value["key"]),
+        value["id"],
+        payloads.decode(payload["family"], payload["version"], canonical(payload["body"])),
+        confidence=float(value["confidence"]),
+        provenance=value["provenance"],
+        subject=None if subject is None else SubjectRef(subject),
+        evidence=tuple(value.get("evidence", ())),
+    )
+
+
+def fact_to_json(fact: AnyFact) -> dict[str, Any]:
+    """Return a fact as its proposal and its promotion entry: everything that its hash covers."""
+    proposal = ProposedFact(
+        fact.key,
+        fact.id,
+        fact.payload,
+        confidence=fact.confidence,
+        provenance=fact.provenance,
+        subject=fact.subject,
+        evidence=fact.evidence,
+    )
+    return {
+        "promotion": parse(fact.promotion.entry_body(fact.key, fact.id, fact.proposer)),
+        "proposal": parse(proposal_text(proposal, canonical(fact.payload.body()))),
+    }
+
+
+def read_fact(value: Mapping[str, Any], payloads: PayloadRegistry) -> AnyFact:
+    """Read a fact back from `fact_to_json`. Raises SnapshotError when proposal and promotion do not belong together."""
+    try:
+        entry, text = value["promotion"], canonical(value["proposal"])
+        proposal = read_proposal(value["proposal"], payloads)
+        record = PromotionRecord.from_entry(entry)
+        body = record.entry_body(proposal.key, proposal.id, entry["proposer"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise SnapshotError(f"a stored fact cannot be read: {type(error).__name__}: {error}") from error
+    if body != canonical(entry):
+        raise SnapshotError(f"fact {proposal.key}/{proposal.id}: its promotion is for another fact")
+    if proposal_hash(text) != record.proposal_hash:
+        raise SnapshotError(f"fact {proposal.key}/{proposal.id}: its content is not what was promoted")
+    return seal_fact(proposal, str(entry["proposer"]), record, body)

@@ -1,0 +1,1 @@
+"""The engine: one machine, one loop, and the driver that feeds it."""

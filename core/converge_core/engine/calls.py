@@ -1,0 +1,132 @@
+"""A call of a suggestor, and what comes back from it.
+
+The machine hands out `Call` objects and takes `Outcome` objects. How many calls run at once, on which event loop and
+under which time limit is the executor's affair; `Call.perform` is the one place where a suggestor is executed and
+where whatever it does wrong becomes a failure with a reason code. An outcome is encoded when it is made, so that it can
+be journaled as it arrives and enter the ledger as the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from dataclasses import dataclass, replace
+from typing import cast
+
+from converge_core.context.allowance import NOTHING, BudgetRefused, Usage
+from converge_core.context.facts import ProposedFact
+from converge_core.context.payloads import PayloadRegistry
+from converge_core.context.state import Context
+from converge_core.gates.drafts import Draft, Malformed, draft, read_draft
+from converge_core.ledger.events import EffectReceived
+from converge_core.suggestors.contract import AgentEffect, Refusal, Suggestor, as_effect
+
+MAX_REASON = 500
+"""Characters of a failure's reason that are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a call gave no effect. Codes: raised, timed_out, refused, invalid_output, tokens_budget, cost_budget."""
+
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one call: encoded proposals and usage, or a failure."""
+
+    cycle: int
+    suggestor: str
+    drafts: tuple[Draft | Malformed, ...] = ()
+    usage: Usage = NOTHING
+    failure: Failure | None = None
+
+    def event(self) -> EffectReceived:
+        """Return the outcome as the input event that enters the ledger."""
+        failure = self.failure
+        return EffectReceived(
+            cycle=self.cycle,
+            suggestor=self.suggestor,
+            proposals=tuple([draft.text for draft in self.drafts]),
+            usage=self.usage.to_json(),
+            failure=None if failure is None else {"code": failure.code, "reason": failure.reason},
+        )
+
+    @classmethod
+    def from_event(cls, event: EffectReceived, payloads: PayloadRegistry) -> Outcome:
+        """Read an outcome back from the ledger or the journal. Raises PayloadError for an unknown payload."""
+        return cls(
+            event.cycle,
+            event.suggestor,
+            tuple(
+                read_draft(value, event.suggestor, payloads) for value in event.proposals if not isinstance(value, str)
+            ),
+            Usage(**event.usage) if event.usage else NOTHING,
+            Failure(**event.failure) if event.failure else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One suggestor to execute on one frozen context."""
+
+    cycle: int
+    suggestor: Suggestor
+    context: Context
+    payloads: PayloadRegistry
+    max_payload_bytes: int
+
+    @property
+    def name(self) -> str:
+        """The suggestor's name, unique within the batch."""
+        return self.suggestor.name
+
+    async def perform(self) -> Outcome:
+        """Execute the suggestor. Whatever it raises (but no BaseException) becomes a failure of this call alone."""
+        try:
+            said = self.suggestor.execute(self.context)
+            if not isinstance(said, AgentEffect):
+                said = await said if isinstance(said, Awaitable) else as_effect(said)
+            return self._encoded(as_effect(said))
+        except Exception as error:
+            return self._failed_by(error)
+
+    def perform_blocking(self) -> Outcome:
+        """Execute a suggestor whose ``execute`` is a plain function, as in a worker thread."""
+        try:
+            return self._encoded(as_effect(cast("AgentEffect", self.suggestor.execute(self.context))))
+        except Exception as error:
+            return self._failed_by(error)
+
+    def failed(self, code: str, reason: str) -> Outcome:
+        """Return the outcome of a call that gave no effect, as when an executor's time limit has passed."""
+        return Outcome(self.cycle, self.name, failure=Failure(code, printable(reason)))
+
+    def _encoded(self, effect: AgentEffect) -> Outcome:
+        if not isinstance(effect.usage, Usage) or not all(isinstance(p, ProposedFact) for p in effect.proposals):
+            return self.failed("invalid_output", "an effect holds proposals (ProposedFact) and a Usage, nothing else")
+        provenance = self.suggestor.provenance
+        drafts = []
+        for proposal in effect.proposals:
+            stamped = replace_provenance(proposal, provenance) if proposal.provenance is None else proposal
+            drafts.append(draft(stamped, self.name, self.payloads, self.max_payload_bytes))
+        return Outcome(self.cycle, self.name, tuple(drafts), effect.usage)
+
+    def _failed_by(self, error: Exception) -> Outcome:
+        if isinstance(error, BudgetRefused):
+            return self.failed(f"{error.resource}_budget", str(error))
+        if isinstance(error, Refusal):
+            return self.failed("refused", str(error))
+        return self.failed("raised", f"{type(error).__name__}: {error}")
+
+
+def replace_provenance(proposal: ProposedFact, provenance: str) -> ProposedFact:  # type: ignore[type-arg]
+    """Return the proposal with another provenance."""
+    return replace(proposal, provenance=provenance)
+
+
+def printable(text: str) -> str:
+    """Return a message as one line that is safe to store and to show, cut to `MAX_REASON` characters."""
+    line = " ".join(text.split()).encode(errors="replace").decode()
+    return "".join(character if character.isprintable() else "?" for character in line[:MAX_REASON])

@@ -1,0 +1,596 @@
+"""`Convergence`: the machine. It performs nothing; it says what is to be done and is told what happened.
+
+Rule 1: everything that changes a run's state is in this module, and it knows no clock, disk, socket, thread or event
+loop. The driver (`converge_core.engine.drive`) asks `Convergence.next` for a `Step`, makes what `Convergence.drain`
+holds durable, does what the step says in the world, and hands the answer back; in the way of h11.
+
+The life of a run is one generator, `Convergence._script`, which reads from top to bottom::
+
+    admit the staged inputs (cycle 0) through the same gates as everything else
+    repeat
+        ask those whom the last changes woke                          -> Execute
+        judge what they propose, one by one, in registration order
+        let people decide what only people may                        -> AwaitDecision
+        until nothing changes: settle                                 -> Stopped
+
+It yields a step where the world has to act and goes on when the answer is complete. Nothing a caller does can make it
+skip a line: every proposal, whether staged, suggested, edited by a human or stated by the engine, passes
+`Convergence._judge`. Since its only inputs are recorded as events, in the order in which they came, feeding them to a
+new machine gives the same derived events again, byte by byte.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from converge_core.context.allowance import NOTHING, Allowance, Usage
+from converge_core.context.facts import ENGINE, Actor, AnyFact, AnyProposal, diagnostic
+from converge_core.context.state import Context, ContextState, FactLog, Selector
+from converge_core.context.wire import fact_to_json
+from converge_core.engine.calls import Call, Failure, Outcome, printable
+from converge_core.engine.result import ConvergeResult
+from converge_core.engine.setup import ConflictPolicy, Setup
+from converge_core.engine.steps import AwaitDecision, Execute, Step, Stopped
+from converge_core.errors import MisuseError, PayloadError
+from converge_core.gates import stop
+from converge_core.gates.budgets import Budget
+from converge_core.gates.drafts import Draft, Malformed, draft
+from converge_core.gates.hitl import GateDecision, GateRequest, HitlPause, Verdict, approval_id
+from converge_core.gates.promotion import ENGINE_GATE, HUMAN_GATE, Rejection
+from converge_core.intent.criteria import Blocked, CriterionOutcome, Met, judge
+from converge_core.invariants import InvariantClass, Violation
+from converge_core.ledger import events
+from converge_core.ledger.canonical import canonical
+from converge_core.ledger.events import Entry, Event
+from converge_core.ledger.hashes import ContentHash, IntegrityProof
+from converge_core.ledger.merkle import MerkleLog
+
+Judged = Draft | Malformed
+
+
+@dataclass(slots=True)
+class _Gate:
+    """A proposal that waits, and the answer once there is one."""
+
+    draft: Draft
+    request: GateRequest
+    decision: GateDecision | None = None
+
+
+class Convergence:
+    """One run. Made by `Engine.begin`, or by a replay of its ledger."""
+
+    def __init__(
+        self, setup: Setup, run_id: str, carried: Iterable[AnyFact] = (), inputs: Iterable[Judged] = ()
+    ) -> None:
+        self.setup = setup
+        self.run_id = run_id
+        self.budget: Budget = setup.budget
+        self.cycles = 0
+        self.usage: Usage = NOTHING
+        self.elapsed_ms = 0
+        self._log = FactLog()
+        self._facts_tree = MerkleLog()
+        self._entries: deque[Entry] = deque()
+        self._inputs = tuple(inputs)
+        self._dirty: set[Selector] = set()
+        self._postponed: list[int] = []
+        self._seen: dict[int, int] = {}
+        self._checked: dict[str, int] = {}
+        self._gates: dict[str, _Gate] = {}
+        self._refused: set[tuple[str, str]] = set()
+        self._awaited: dict[str, int] = {}
+        self._outcomes: dict[str, Outcome] = {}
+        self._answered = False
+        self._reopened = False
+        self._interrupted: tuple[Iterator[Step], Step | None, bool] | None = None
+        self._criteria: tuple[CriterionOutcome, ...] = ()
+        self._cancelled: stop.StopReason | None = None
+        self._step: Step | None = None
+        self._emit(setup.run_started(run_id))
+        for fact in carried:
+            self._emit(events.FactCarried(**fact_to_json(fact)))
+            self._append(fact)
+        for item in self._inputs:
+            self._emit(events.InputAdmitted(proposer=item.proposer, proposal=item.text))
+        self._life = self._script()
+
+    # --- what a driver calls ----------------------------------------------------------------------------------------
+
+    def next(self) -> Step:
+        """Return what is to be done now. Asking again before it is done gives the same step again."""
+        if self._step is None or self._answered:
+            self._answered = False
+            self._step = next(self._life)
+        return self._step
+
+    def drain(self, at_most: int | None = None) -> list[Entry]:
+        """Return the entries that were not yet drained (or the first of them), in order; they are the run's ledger."""
+        entries = self._entries
+        if at_most is None:
+            drained = list(entries)
+            entries.clear()
+            return drained
+        return [entries.popleft() for _ in range(min(at_most, len(entries)))]
+
+    @property
+    def pending(self) -> int:
+        """How many entries wait to be drained."""
+        return len(self._entries)
+
+    def receive(self, outcomes: Iterable[Outcome]) -> None:
+        """Take outcomes of the calls of an `Execute` step: in any order, all at once or in parts.
+
+        Raises MisuseError for an outcome that is not awaited (no such call, or a second answer).
+        """
+        for outcome in outcomes:
+            if not self.awaits(outcome.cycle, outcome.suggestor):
+                raise MisuseError(f"nobody asked {outcome.suggestor!r} in cycle {outcome.cycle}, or it has answered")
+            self._outcomes[outcome.suggestor] = outcome
+        if self._awaited and len(self._outcomes) == len(self._awaited):
+            for name in self._awaited:
+                self._emit(self._outcomes[name].event())
+            self._answered = True
+
+    def decide(self, decisions: Iterable[GateDecision]) -> tuple[events.DecisionRefused, ...]:
+        """Take answers to open gates, in any order; return those that do not count, each with the reason.
+
+        Every answer is recorded, refused ones too, and a refused one changes nothing else.
+        """
+        refusals = []
+        for decision in decisions:
+            self._emit(decision.event())
+            refusal = self._refusal(decision)
+            if refusal is not None:
+                self._emit(refusal)
+                refusals.append(refusal)
+                continue
+            self._answered = True
+            if decision.verdict is not Verdict.DEFER:
+                self._gates[decision.gate_id].decision = decision
+        return tuple(refusals)
+
+    def cancel(self, reason: str, actor: Actor) -> None:
+        """Call the run off: `next` gives `Stopped`, whatever was awaited. Ignored when the run has stopped."""
+        if isinstance(self._step, Stopped):
+            return
+        self._emit(events.CancelRequested(actor=str(actor), reason=printable(reason)))
+        self._interrupted = (self._life, self._step, self._answered)
+        self._life = self._stop(stop.UserCancelled(str(actor), printable(reason)))
+        self._answered = True
+
+    def reopen(self, budget: Budget | None = None) -> None:
+        """Go on after a stop, under another budget if one is given; whoever failed is asked again.
+
+        Raises MisuseError when the run has not stopped, or when it stopped because something did not hold.
+        """
+        if not isinstance(self._step, Stopped) or self._step.result.stop_reason.stop_class is stop.StopClass.VALIDATION:
+            raise MisuseError("only a run that has stopped, and violates nothing, can be reopened")
+        budget = budget or self.budget
+        self._emit(events.RunReopened(budget=budget.to_json()))
+        self.budget = budget
+        self._answered = self._reopened = True
+        if self._interrupted is not None:
+            (self._life, self._step, self._answered), self._interrupted = self._interrupted, None
+
+    def observe_time(self, elapsed_ms: int) -> None:
+        """Tell how long the run has been working, in milliseconds; kept only if there is a limit and it has grown."""
+        if self.budget.time_limit_ms is not None and elapsed_ms > self.elapsed_ms:
+            self._emit(events.TimeObserved(elapsed_ms=elapsed_ms))
+            self.elapsed_ms = elapsed_ms
+
+    def awaits(self, cycle: int, suggestor: str) -> bool:
+        """Say whether a call of this suggestor is asked for and not yet answered."""
+        return cycle == self.cycles and suggestor in self._awaited and suggestor not in self._outcomes
+
+    def feed(self, event: Event) -> None:
+        """Take an input as it was recorded. Raises MisuseError for an effect that is not awaited."""
+        match event:
+            case events.EffectReceived():
+                self.receive([Outcome.from_event(event, self.setup.payloads)])
+            case events.DecisionReceived():
+                self.decide([GateDecision.from_event(event)])
+            case events.TimeObserved():
+                self.observe_time(event.elapsed_ms)
+            case events.CancelRequested():
+                self.cancel(event.reason, Actor.parse(event.actor))
+            case events.RunReopened():
+                self.reopen(Budget.from_json(event.budget))
+            case _:
+                raise MisuseError(f"{event.kind} is not an input of a running machine")
+
+    def result(self, reason: stop.StopReason | None = None, log: Iterable[Entry] = ()) -> ConvergeResult:
+        """Return the run as it stands; without a reason it is paused at its open gates, and carries ``log``."""
+        pause = None
+        if reason is None:
+            requests = tuple(gate.request for gate in self._open_gates())
+            pause = HitlPause(self.run_id, self.cycles, requests, tuple(log))
+            reason = stop.HitlGatePending(tuple(request.gate_id for request in requests), self.cycles)
+        settled = isinstance(reason, stop.Converged | stop.CriteriaMet | stop.HumanInterventionRequired)
+        return ConvergeResult(
+            run_id=self.run_id,
+            context=ContextState.of(self._log, [gate.draft.proposal for gate in self._open_gates()]),
+            cycles=self.cycles,
+            converged=settled,
+            stop_reason=reason,
+            criteria_outcomes=self._criteria,
+            integrity=IntegrityProof(self._facts_tree.root(), len(self._log.all), len(self._log.all)),
+            pause=pause,
+            usage=self.usage,
+        )
+
+    # --- the one loop -----------------------------------------------------------------------------------------------
+
+    def _script(self) -> Iterator[Step]:
+        """The life of a run."""
+        yield from self._merge(self._inputs)
+        while True:
+            while (barrier := self._barrier()) is not None:
+                yield from self._stop(barrier)
+            self.cycles += 1
+            calls, failures = self._eligible()
+            if calls:
+                yield Execute(self.cycles, tuple(calls), calls[0].context.allowance)
+                outcomes = [self._outcomes[name] for name in self._awaited]
+                failures += [(outcome.suggestor, outcome.failure) for outcome in outcomes if outcome.failure]
+                self._take_in(outcomes)
+                changed = yield from self._merge([d for outcome in outcomes for d in outcome.drafts], failures)
+            else:
+                changed = yield from self._merge((), failures)
+            if not changed and not self._postponed:
+                yield from self._settle()
+
+    def _merge(
+        self, drafts: Iterable[Judged], failures: Iterable[tuple[str, Failure]] = ()
+    ) -> Generator[Step, None, bool]:
+        """Judge what was proposed, serially; let people decide; report what failed; check what must hold.
+
+        Returns whether the context has changed.
+        """
+        before = len(self._log.all)
+        yield from self._judge_all((item, None) for item in drafts)
+        yield from self._check(InvariantClass.STRUCTURAL)
+        if self._gates:
+            decided = yield from self._await_decisions()
+            yield from self._judge_all(self._outcome_of(draft, decision) for draft, decision in decided)
+            yield from self._check(InvariantClass.STRUCTURAL)
+        yield from self._report(failures)
+        yield from self._overspent()
+        changed = len(self._log.all) > before
+        if changed:
+            yield from self._check(InvariantClass.SEMANTIC)
+        return changed
+
+    def _settle(self) -> Iterator[Step]:
+        """The fixed point: judge the criteria, check what is to be accepted, stop."""
+        ctx = self._view()
+        evaluator = self.setup.evaluator
+        self._criteria = tuple(judge(criterion, evaluator, ctx) for criterion in self.setup.criteria)
+        for outcome in self._criteria:
+            self._emit(outcome.event())
+        yield from self._check(InvariantClass.ACCEPTANCE)
+        yield from self._stop(_verdict(self._criteria))
+
+    def _stop(self, reason: stop.StopReason, held: int = 0) -> Iterator[Step]:
+        """Record the stop, and stay there until the run is reopened."""
+        result = self.result(reason)
+        self._emit(
+            events.RunStopped(
+                stop=reason.to_json(),
+                cycles=self.cycles,
+                facts=len(self._log.all),
+                merkle_root=str(result.integrity.merkle_root),
+                usage=self.usage.to_json(),
+                held=held,
+            )
+        )
+        self._reopened = False
+        while not self._reopened:
+            yield Stopped(result)
+
+    # --- who is asked -----------------------------------------------------------------------------------------------
+
+    def _barrier(self) -> stop.StopReason | None:
+        """Say why the next cycle may not begin, if it may not."""
+        budget = self.budget
+        if budget.time_limit_ms is not None and self.elapsed_ms >= budget.time_limit_ms:
+            return stop.TimeBudgetExhausted(self.elapsed_ms, budget.time_limit_ms)
+        if self.cycles >= budget.max_cycles:
+            return stop.CycleBudgetExhausted(self.cycles, budget.max_cycles)
+        return None
+
+    def _eligible(self) -> tuple[list[Call], list[tuple[str, Failure]]]:
+        """Return the calls of this cycle in registration order, and whose ``accepts`` could not answer."""
+        setup = self.setup
+        candidates = setup.index.candidates(self._dirty, self._postponed)
+        self._dirty, self._postponed = set(), []
+        self._awaited, self._outcomes = {}, {}
+        calls: list[Call] = []
+        failures: list[tuple[str, Failure]] = []
+        allowance = self._allowance()
+        limit = self.budget.max_suggestors_per_cycle
+        version = len(self._log.all)
+        for position in candidates:
+            registration = setup.suggestors[position]
+            if registration.pack is not None and setup.packs is not None and registration.pack not in setup.packs:
+                self._skip(registration.name, "pack_inactive")
+                continue
+            ctx = Context(self._log, version, self._seen.get(position, 0), allowance)
+            try:
+                accepts = registration.suggestor.accepts(ctx)
+            except Exception as error:  # one that cannot even say whether it wants to run has failed
+                failures.append(
+                    (registration.name, Failure("accepts_raised", printable(f"{type(error).__name__}: {error}")))
+                )
+                continue
+            if not accepts:
+                continue
+            if limit is not None and len(calls) >= limit:
+                self._postponed.append(position)
+                self._skip(registration.name, "suggestors_per_cycle")
+                continue
+            self._awaited[registration.name] = position
+            calls.append(Call(self.cycles, registration.suggestor, ctx, setup.payloads, setup.max_payload_bytes))
+        return calls, failures
+
+    def _skip(self, name: str, code: str) -> None:
+        self._emit(events.SuggestorSkipped(cycle=self.cycles, suggestor=name, code=code))
+
+    def _allowance(self) -> Allowance:
+        """What the calls of this cycle may spend, all together."""
+        tokens, cost = self.budget.max_tokens, self.budget.max_cost_microusd
+        return Allowance(
+            None if tokens is None else max(0, tokens - self.usage.tokens),
+            None if cost is None else max(0, cost - self.usage.cost_microusd),
+        )
+
+    def _take_in(self, outcomes: Iterable[Outcome]) -> None:
+        """Count what the calls consumed, and note up to where each suggestor that succeeded has read."""
+        for outcome in outcomes:
+            if outcome.usage is not NOTHING:
+                self.usage += outcome.usage
+            if outcome.failure is None:
+                self._seen[self._awaited[outcome.suggestor]] = len(self._log.all)
+
+    # --- what is proposed -------------------------------------------------------------------------------------------
+
+    def _judge_all(self, items: Iterable[tuple[Judged, Actor | None] | None]) -> Iterator[Step]:
+        """Judge proposals one by one; a stop leaves the rest unjudged, and counts them."""
+        queue = deque(item for item in items if item is not None)
+        ctx = self._view()
+        while queue:
+            item, approver = queue.popleft()
+            ctx.version = len(self._log.all)
+            reason = self._judge(item, approver, ctx)
+            if isinstance(reason, stop.FactBudgetExhausted):
+                queue.appendleft((item, approver))
+            if reason is not None:
+                yield from self._stop(reason, held=len(queue))
+
+    def _judge(self, item: Judged, approver: Actor | None, ctx: Context) -> stop.StopReason | None:
+        """Take one proposal through all gates: rejected, duplicate, conflict, gated, or promoted."""
+        if isinstance(item, Malformed):
+            self._turn_away(item, item.code, item.reason)
+            return None
+        proposal = item.proposal
+        writes = self.setup.writes.get(item.proposer)
+        if writes is not None and proposal.key not in writes:
+            self._turn_away(item, "undeclared_key", f"{item.proposer!r} does not declare that it writes {proposal.key}")
+            return None
+        validated = self.setup.gate.validate(item, ctx)
+        if isinstance(validated, Rejection):
+            self._turn_away(item, validated.code, validated.reason)
+            return None
+        existing = self._log.by_ref.get(f"{proposal.key}/{proposal.id}")
+        if existing is not None:
+            return self._meet(existing, item)
+        if approver is None and item.proposer != ENGINE.id and self._gate(item):
+            return None
+        if len(self._log.all) >= self.budget.max_facts:
+            return stop.FactBudgetExhausted(len(self._log.all), self.budget.max_facts)
+        gate, authority = (ENGINE_GATE, "policy") if approver is None else (HUMAN_GATE, "hitl")
+        lamport = len(self._log.all) + 1
+        fact, body = self.setup.gate.promote(validated, approver or ENGINE, authority, self.cycles, lamport, gate)
+        self._entries.append(Entry("fact_promoted", body, fact.hash))
+        self._append(fact)
+        return None
+
+    def _meet(self, existing: AnyFact, item: Draft) -> stop.StopReason | None:
+        """A fact of this key and id exists: the proposal says the same, or contradicts it."""
+        if existing.same_content(item.proposal):
+            self._duplicate(item, "fact")
+            return None
+        self._emit(events.ProposalConflicted(**self._named(item), fact=existing.promotion.proposal_hash))
+        if self.setup.conflict_policy is ConflictPolicy.REJECT:
+            return None
+        return stop.ConflictDetected(existing.ref, item.proposer)
+
+    def _gate(self, item: Draft) -> bool:
+        """Hold a proposal for a human if one must decide, and say whether it is held (or was refused before)."""
+        policy = self.setup.hitl
+        code = policy.reason_to_ask(item) if policy is not None else None
+        if policy is None or code is None:
+            return False
+        if _content(item.proposal) in self._refused:
+            self._turn_away(item, "refused_before", "a human has rejected the same content in this run")
+            return True
+        if any(_content(gate.draft.proposal) == _content(item.proposal) for gate in self._gates.values()):
+            self._duplicate(item, "gated")
+            return True
+        gate_id = approval_id(self.run_id, self.cycles, item.hash)
+        self._gates[gate_id] = _Gate(item, GateRequest.of(item, gate_id, self.cycles, code, policy.timeout))
+        self._emit(events.ProposalGated(**self._named(item), gate=gate_id, code=code))
+        return True
+
+    def _turn_away(self, item: Judged, code: str, reason: str) -> None:
+        self._emit(events.ProposalRejected(**self._named(item), code=code, reason=reason))
+
+    def _duplicate(self, item: Draft, code: str) -> None:
+        self._emit(events.ProposalDuplicate(**self._named(item), code=code))
+
+    def _named(self, item: Judged) -> dict[str, Any]:
+        """The fields by which every event about a proposal names it."""
+        proposal = item.proposal if isinstance(item, Draft) else item
+        named = {"cycle": self.cycles, "proposer": item.proposer, "key": str(proposal.key), "id": proposal.id}
+        return named if isinstance(item, Malformed) else named | {"proposal": item.hash}
+
+    def _state(self, proposal: AnyProposal) -> None:
+        """Promote a statement of the engine's own through the same gates; a full budget leaves it an event."""
+        item = draft(proposal, ENGINE.id, self.setup.payloads)
+        if self._judge(item, None, self._view()) is not None:
+            self._turn_away(item, "fact_budget", f"{self.budget.max_facts} facts are allowed")
+
+    # --- what people decide -----------------------------------------------------------------------------------------
+
+    def _open_gates(self) -> list[_Gate]:
+        return [gate for gate in self._gates.values() if gate.decision is None]
+
+    def _await_decisions(self) -> Generator[Step, None, list[tuple[Draft, GateDecision]]]:
+        """Wait until every gate of this cycle is decided; return the answers in merge order."""
+        while waiting := self._open_gates():
+            requests = tuple(gate.request for gate in waiting)
+            self._emit(events.RunPaused(cycle=self.cycles, gates=tuple(request.gate_id for request in requests)))
+            yield AwaitDecision(self.cycles, requests)
+        gates, self._gates = self._gates.values(), {}
+        return [(gate.draft, gate.decision) for gate in gates if gate.decision is not None]
+
+    def _refusal(self, decision: GateDecision) -> events.DecisionRefused | None:
+        """Say why an answer does not count, if it does not."""
+        gate = self._gates.get(decision.gate_id)
+        code = reason = None
+        if gate is None:
+            code, reason = "unknown_gate", "no such gate is open in this run"
+        elif gate.decision is not None:
+            code, reason = "already_decided", f"decided by {gate.decision.by}"
+        elif decision.verdict is Verdict.EDIT:
+            edited = self._edited(gate.draft, decision)
+            if isinstance(edited, Malformed):
+                code, reason = edited.code, edited.reason
+        if code is None or reason is None:
+            return None
+        return events.DecisionRefused(gate=decision.gate_id, actor=str(decision.by), code=code, reason=reason)
+
+    def _edited(self, gated: Draft, decision: GateDecision) -> Judged:
+        """Return the proposal that a human puts in the place of a gated one."""
+        wire = decision.payload or {}
+        original = gated.proposal
+        try:
+            payload = self.setup.payloads.decode(
+                str(wire["family"]), int(str(wire["version"])), canonical(wire["body"])
+            )
+        except (PayloadError, KeyError, ValueError) as error:
+            return Malformed(str(decision.by), original.key, original.id, "invalid_payload", printable(str(error)))
+        proposal = replace(original, payload=payload, confidence=1.0, provenance=str(decision.by))
+        return draft(proposal, str(decision.by), self.setup.payloads, self.setup.max_payload_bytes)
+
+    def _outcome_of(self, gated: Draft, decision: GateDecision) -> tuple[Judged, Actor | None] | None:
+        """Return what a decision lets through the gates, with the human who answers for it."""
+        if decision.verdict is Verdict.APPROVE:
+            return gated, decision.by
+        if decision.verdict is Verdict.EDIT:
+            return self._edited(gated, decision), decision.by
+        proposal = gated.proposal
+        why = decision.reason or "no reason provided"
+        self._refused.add(_content(proposal))
+        self._turn_away(gated, "rejected_by_human", f"{decision.by}: {why}")
+        message = f"HITL gate rejected proposal '{proposal.id}' by {decision.by.id}: {why}"
+        self._state(diagnostic(f"hitl-rejected:{gated.hash[:16]}", "hitl", message))
+        return None
+
+    # --- what must hold ---------------------------------------------------------------------------------------------
+
+    def _check(self, invariant_class: InvariantClass) -> Iterator[Step]:
+        """Check the invariants of a class; the first violation stops the run, with a diagnostic fact."""
+        for invariant in self.setup.invariants[invariant_class]:
+            version = len(self._log.all)
+            ctx = Context(self._log, version, self._checked.get(invariant.name, 0))
+            try:
+                violation = invariant.check(ctx)
+            except Exception as error:  # what cannot be checked does not hold
+                violation = Violation(printable(f"the check raised {type(error).__name__}: {error}"))
+            if violation is None:
+                self._checked[invariant.name] = version
+                continue
+            reason = stop.InvariantViolated(invariant_class, invariant.name, violation.reason, violation.facts)
+            self._emit(
+                events.InvariantViolatedEvent(
+                    cycle=self.cycles,
+                    invariant=invariant.name,
+                    invariant_class=invariant_class,
+                    reason=violation.reason,
+                    facts=violation.facts,
+                )
+            )
+            self._state(
+                diagnostic(f"violation:{invariant.name}:{version}", invariant.name, str(reason), violation.facts)
+            )
+            yield from self._stop(reason)
+
+    def _report(self, failures: Iterable[tuple[str, Failure]]) -> Iterator[Step]:
+        """State who failed, in the ledger and as diagnostic facts; stop for the first who may not."""
+        reasons: list[stop.StopReason] = []
+        for name, failure in failures:
+            optional = self.setup.is_optional(name)
+            self._emit(
+                events.SuggestorFailedEvent(
+                    cycle=self.cycles, suggestor=name, code=failure.code, reason=failure.reason, optional=optional
+                )
+            )
+            message = f"{name} failed ({failure.code}): {failure.reason}"
+            self._state(diagnostic(f"suggestor-failed:{str(ContentHash.of(message))[:16]}", name, message))
+            if not optional:
+                reasons.append(self._failure_stop(name, failure))
+                self._postponed.append(self.setup.positions[name])
+        if reasons:
+            yield from self._stop(reasons[0])
+
+    def _failure_stop(self, name: str, failure: Failure) -> stop.StopReason:
+        """A call that the budget did not allow is a budget stop; any other failure is the suggestor's."""
+        if failure.code == "tokens_budget":
+            return stop.TokenBudgetExhausted(self.usage.tokens, self.budget.max_tokens or 0)
+        if failure.code == "cost_budget":
+            return stop.CostBudgetExhausted(self.usage.cost_microusd, self.budget.max_cost_microusd or 0)
+        return stop.SuggestorFailed(name, failure.code, failure.reason)
+
+    def _overspent(self) -> Iterator[Step]:
+        """Stop when suggestors report more than they were allowed: what they did not reserve is spent already."""
+        tokens, cost = self.budget.max_tokens, self.budget.max_cost_microusd
+        if tokens is not None and self.usage.tokens > tokens:
+            yield from self._stop(stop.TokenBudgetExhausted(self.usage.tokens, tokens))
+        if cost is not None and self.usage.cost_microusd > cost:
+            yield from self._stop(stop.CostBudgetExhausted(self.usage.cost_microusd, cost))
+
+    # --- the small print --------------------------------------------------------------------------------------------
+
+    def _view(self) -> Context:
+        return Context(self._log, len(self._log.all))
+
+    def _emit(self, event: Event) -> None:
+        self._entries.append(event.entry())
+
+    def _append(self, fact: AnyFact) -> None:
+        """Add a fact to the context, to the proof, and to what wakes suggestors."""
+        self._log.append(fact)
+        self._facts_tree.append(fact.hash)
+        payload = type(fact.payload)
+        self._dirty.update((fact.key, payload, (fact.key, payload)))
+
+
+def _content(proposal: AnyProposal) -> tuple[str, str]:
+    """What a proposal says, whoever says it and however sure."""
+    return f"{proposal.key}/{proposal.id}", canonical(proposal.payload.body())
+
+
+def _verdict(outcomes: Iterable[CriterionOutcome]) -> stop.StopReason:
+    """Return the stop reason of a fixed point: all required criteria met, some blocked, or neither."""
+    required = [outcome for outcome in outcomes if outcome.criterion.required]
+    if required and all(isinstance(outcome.result, Met) for outcome in required):
+        return stop.CriteriaMet(tuple(outcome.criterion.id for outcome in required))
+    blocked = [(o.criterion.id, o.result.approval_ref) for o in required if isinstance(o.result, Blocked)]
+    if blocked:
+        refs = tuple(ref for _, ref in blocked if ref is not None)
+        return stop.HumanInterventionRequired(tuple(criterion for criterion, _ in blocked), refs)
+    return stop.Converged()

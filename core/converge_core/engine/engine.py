@@ -1,0 +1,232 @@
+"""`Engine`: what is registered once and then runs any number of contexts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import cast
+
+from converge_core.context.facts import ENGINE
+from converge_core.context.payloads import FactPayload, PayloadRegistry
+from converge_core.context.state import ContextState
+from converge_core.context.wire import read_fact
+from converge_core.engine.convergence import Convergence
+from converge_core.engine.drive import drive
+from converge_core.engine.index import DependencyIndex
+from converge_core.engine.result import ConvergeResult
+from converge_core.engine.setup import ConflictPolicy, Registration, Setup
+from converge_core.errors import LedgerCorrupt, MisuseError, SnapshotError
+from converge_core.gates.budgets import Budget
+from converge_core.gates.checks import BUILTIN_CHECKS
+from converge_core.gates.drafts import draft, read_draft
+from converge_core.gates.hitl import GateDecision, HitlPause, HitlPolicy
+from converge_core.gates.promotion import Check, PromotionGate, ValidationPolicy
+from converge_core.intent.criteria import CriterionEvaluator
+from converge_core.intent.root import RootIntent
+from converge_core.intent.scope import Scope
+from converge_core.invariants import Invariant, InvariantClass
+from converge_core.ledger import events
+from converge_core.ledger.canonical import JsonValue
+from converge_core.ledger.events import Entry, read_event
+from converge_core.ledger.replay import replay
+from converge_core.ports import Approver, Clock, Executor, Ledger, Observer
+from converge_core.suggestors.contract import Suggestor
+
+MAX_NAME = 128
+INPUT = "input"
+"""The proposer of staged inputs; no suggestor may have this name, nor the engine's."""
+
+
+class Engine:
+    """Suggestors, invariants and policies. `run` takes a context to its fixed point under them.
+
+    >>> engine = Engine(budget=Budget(max_cycles=20))
+    >>> engine.register_suggestor(SeedSuggestor("seed-1", "initial data"))
+    >>> result = await engine.run(ContextState())
+    """
+
+    def __init__(
+        self,
+        *,
+        budget: Budget | None = None,
+        hitl_policy: HitlPolicy | None = None,
+        validation: ValidationPolicy | None = None,
+        conflict_policy: ConflictPolicy = ConflictPolicy.STOP,
+        payloads: PayloadRegistry | None = None,
+        evaluator: CriterionEvaluator | None = None,
+    ) -> None:
+        self.budget = budget or Budget()
+        self.hitl_policy = hitl_policy
+        self.validation = validation or ValidationPolicy()
+        self.conflict_policy = conflict_policy
+        self.payloads = payloads or PayloadRegistry()
+        self.evaluator = evaluator
+        self._checks: dict[str, Check] = dict(BUILTIN_CHECKS)
+        self._suggestors: list[Registration] = []
+        self._positions: dict[str, int] = {}
+        self._index = DependencyIndex()
+        self._invariants: dict[InvariantClass, list[Invariant]] = {kind: [] for kind in InvariantClass}
+        self._packs: frozenset[str] | None = None
+
+    def register_suggestor(self, suggestor: Suggestor, pack: str | None = None) -> None:
+        """Register a suggestor, as part of a pack if one is named. Registration order is merge order.
+
+        Raises MisuseError for a name that is blank, too long, reserved or taken.
+        """
+        name = getattr(suggestor, "name", None)
+        _check_name("suggestor", name)
+        if name in self._positions or name in (INPUT, ENGINE.id):
+            raise MisuseError(f"a suggestor named {name!r} is registered already, or the name is reserved")
+        registration = Registration.of(suggestor, pack)
+        dependencies = tuple(suggestor.dependencies)
+        for selector in dependencies:
+            payload = selector[1] if isinstance(selector, tuple) else selector
+            if isinstance(payload, type) and issubclass(payload, FactPayload):
+                self.payloads.register(payload)
+        self._index.add(len(self._suggestors), dependencies)
+        self._positions[registration.name] = len(self._suggestors)
+        self._suggestors.append(registration)
+
+    def register_invariant(self, invariant: Invariant) -> None:
+        """Register an invariant; within a class they are checked in this order. Raises MisuseError for a bad name."""
+        _check_name("invariant", invariant.name)
+        if any(known.name == invariant.name for known in self._invariants[invariant.invariant_class]):
+            raise MisuseError(f"an invariant named {invariant.name!r} is registered already")
+        self._invariants[invariant.invariant_class].append(invariant)
+
+    def register_check(self, name: str, check: Check) -> None:
+        """Register a validation check, for a policy to require by name."""
+        if name in self._checks:
+            raise MisuseError(f"a check named {name!r} is registered already")
+        self._checks[name] = check
+
+    def set_active_packs(self, packs: Iterable[str] | None) -> None:
+        """Ask only suggestors of these packs, and those of no pack. None or nothing lifts the restriction."""
+        self._packs = frozenset(packs or ()) or None
+
+    def begin(
+        self,
+        context: ContextState,
+        intent: RootIntent | None = None,
+        run_id: str = "run",
+        source: Mapping[str, JsonValue] | None = None,
+    ) -> Convergence:
+        """Return the machine of a new run. The context itself is left as it is.
+
+        ``source`` is kept with the run: whatever is needed to set the same engine up again.
+        Raises MisuseError when the validation policy requires an unknown check.
+        """
+        setup = self._setup(intent, source)
+        provenance = "context-input"
+        inputs = [
+            draft(
+                proposal if proposal.provenance is not None else replace(proposal, provenance=provenance),
+                INPUT,
+                self.payloads,
+                setup.max_payload_bytes,
+            )
+            for proposal in context.staged
+        ]
+        return Convergence(setup, run_id, context.facts(), inputs)
+
+    def rebuild(self, entries: Sequence[Entry]) -> Convergence:
+        """Return the machine that begins as a recorded run began. `replay` feeds it the rest.
+
+        Raises LedgerCorrupt when the entries do not begin a run, PayloadError for a payload no loaded class reads.
+        """
+        started = _first(entries)
+        carried, inputs = [], []
+        for place, entry in enumerate(entries[1:], 1):
+            if entry.kind not in (events.FactCarried.kind, events.InputAdmitted.kind):
+                break
+            event = read_event(entry.body)
+            if isinstance(event, events.FactCarried):
+                try:
+                    fact = {"proposal": event.proposal, "promotion": event.promotion}
+                    carried.append(read_fact(fact, self.payloads))
+                except SnapshotError as error:
+                    raise LedgerCorrupt(started.run_id, place, "a fact that its hashes cover", str(error)) from error
+            elif isinstance(event, events.InputAdmitted):
+                value = cast("Mapping[str, JsonValue]", event.proposal)
+                inputs.append(read_draft(value, event.proposer, self.payloads))
+        intent = None if started.intent is None else RootIntent.from_json(started.intent)
+        return Convergence(self._setup(intent, started.source), started.run_id, carried, inputs)
+
+    async def run(
+        self,
+        context: ContextState,
+        intent: RootIntent | None = None,
+        *,
+        run_id: str = "run",
+        source: Mapping[str, JsonValue] | None = None,
+        executor: Executor | None = None,
+        ledger: Ledger | None = None,
+        approver: Approver | None = None,
+        observers: Sequence[Observer] = (),
+        clock: Clock | None = None,
+    ) -> ConvergeResult:
+        """Take a context to its fixed point, or to another stop; see `converge_core.engine.drive.drive`."""
+        run = self.begin(context, intent, run_id, source)
+        if ledger is not None:
+            await ledger.create_run(run_id)
+        return await drive(run, executor=executor, ledger=ledger, approver=approver, observers=observers, clock=clock)
+
+    async def resume(
+        self,
+        pause: HitlPause,
+        decisions: Iterable[GateDecision] = (),
+        *,
+        executor: Executor | None = None,
+        approver: Approver | None = None,
+    ) -> ConvergeResult:
+        """Go on from a pause with these decisions. The pause stays as it is and can be resumed again.
+
+        Raises MisuseError for a decision that does not count, ReplayDifference when the engine is not the one that
+        paused.
+        """
+        run = replay(self, pause.log)
+        refused = run.decide(decisions)
+        if refused:
+            raise MisuseError("; ".join(f"{refusal.gate}: {refusal.reason}" for refusal in refused))
+        return await drive(run, executor=executor, approver=approver, log=pause.log)
+
+    def _setup(self, intent: RootIntent | None, source: Mapping[str, JsonValue] | None) -> Setup:
+        packs = frozenset(intent.active_packs) if intent is not None and intent.active_packs else self._packs
+        required = self.validation.required_checks
+        return Setup(
+            suggestors=self._suggestors,
+            index=self._index,
+            positions=self._positions,
+            writes={r.name: frozenset(writes) for r in self._suggestors if (writes := tuple(r.suggestor.writes))},
+            invariants=self._invariants,
+            payloads=self.payloads,
+            gate=PromotionGate(
+                self.validation,
+                {name: self._checks[name] for name in required if name in self._checks},
+                intent.scope if intent is not None else Scope(),
+            ),
+            budget=intent.budget if intent is not None and intent.budget is not None else self.budget,
+            hitl=self.hitl_policy,
+            conflict_policy=self.conflict_policy,
+            packs=packs,
+            intent=intent,
+            evaluator=self.evaluator,
+            source=source,
+        )
+
+
+def _check_name(what: str, name: object) -> None:
+    if not isinstance(name, str) or not name.strip() or not name.isprintable() or len(name) > MAX_NAME:
+        raise MisuseError(f"a {what} needs a name of 1 to {MAX_NAME} printable characters, not {name!r:.80}")
+
+
+def _first(entries: Sequence[Entry]) -> events.RunStarted:
+    try:
+        started = read_event(entries[0].body)
+    except (IndexError, ValueError) as error:
+        raise LedgerCorrupt("?", 0, "run_started", str(error)) from error
+    if not isinstance(started, events.RunStarted):
+        raise LedgerCorrupt("?", 0, "run_started", started.kind)
+    if started.format != events.FORMAT:
+        raise LedgerCorrupt(started.run_id, 0, f"events of format {events.FORMAT}", f"format {started.format}")
+    return started

@@ -1,0 +1,107 @@
+"""What a run is set up with: who may suggest, what must hold, and under which limits.
+
+A `Setup` is fixed when a run begins; the first entry of the run's ledger tells all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from converge_core.context.keys import ContextKey
+from converge_core.context.payloads import PayloadRegistry
+from converge_core.engine.index import DependencyIndex
+from converge_core.gates.budgets import Budget
+from converge_core.gates.hitl import HitlPolicy
+from converge_core.gates.promotion import PromotionGate
+from converge_core.intent.criteria import Criterion, CriterionEvaluator
+from converge_core.intent.root import RootIntent
+from converge_core.invariants import Invariant, InvariantClass
+from converge_core.ledger import events
+from converge_core.ledger.canonical import JsonValue, canonical
+from converge_core.ledger.hashes import ContentHash
+from converge_core.suggestors.contract import Suggestor
+
+
+class ConflictPolicy(StrEnum):
+    """What happens when a proposal contradicts a fact: the run stops, or the proposal is turned away."""
+
+    STOP = "stop"
+    REJECT = "reject"
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """A registered suggestor, its name as it was then, and its line in the ledger."""
+
+    suggestor: Suggestor
+    name: str
+    pack: str | None
+    text: str
+
+    @classmethod
+    def of(cls, suggestor: Suggestor, pack: str | None) -> Registration:
+        """Register a suggestor. Raises CanonicalError when its ``config`` is not JSON."""
+        line: dict[str, JsonValue] = {"name": suggestor.name, "version": suggestor.version}
+        if suggestor.config is not None:
+            line["config"] = str(ContentHash.of(canonical(suggestor.config)))  # type: ignore[arg-type]  # refused if not JSON
+        if pack is not None:
+            line["pack"] = pack
+        if suggestor.optional:
+            line["optional"] = True
+        if suggestor.replayability != "deterministic":
+            line["replayability"] = suggestor.replayability.value
+        return cls(suggestor, suggestor.name, pack, canonical(line))
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """Everything that is fixed for one run."""
+
+    suggestors: Sequence[Registration]
+    index: DependencyIndex
+    positions: Mapping[str, int]
+    writes: Mapping[str, frozenset[ContextKey]]
+    invariants: Mapping[InvariantClass, Sequence[Invariant]]
+    payloads: PayloadRegistry
+    gate: PromotionGate
+    budget: Budget
+    hitl: HitlPolicy | None = None
+    conflict_policy: ConflictPolicy = ConflictPolicy.STOP
+    packs: frozenset[str] | None = None
+    intent: RootIntent | None = None
+    evaluator: CriterionEvaluator | None = None
+    source: Mapping[str, JsonValue] | None = None
+    criteria: tuple[Criterion, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "criteria", self.intent.success if self.intent is not None else ())
+
+    @property
+    def max_payload_bytes(self) -> int:
+        """The size limit of a payload's canonical JSON."""
+        return self.gate.policy.max_payload_bytes
+
+    def is_optional(self, name: str) -> bool:
+        """Say whether a suggestor may fail without stopping the run."""
+        return self.suggestors[self.positions[name]].suggestor.optional
+
+    def run_started(self, run_id: str) -> events.RunStarted:
+        """Return the first entry of the run's ledger: its constitution."""
+        return events.RunStarted(
+            format=events.FORMAT,
+            run_id=run_id,
+            intent=None if self.intent is None else self.intent.to_json(),
+            source=self.source,
+            budget=self.budget.to_json(),
+            gates=self.gate.to_json()
+            | {"conflict": self.conflict_policy.value, "hitl": None if self.hitl is None else self.hitl.to_json()},
+            suggestors=tuple([registration.text for registration in self.suggestors]),
+            invariants=tuple(
+                {"class": invariant_class.value, "name": invariant.name}
+                for invariant_class, invariants in self.invariants.items()
+                for invariant in invariants
+            ),
+            packs=None if self.packs is None else tuple(sorted(self.packs)),
+        )

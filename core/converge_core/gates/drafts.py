@@ -1,0 +1,162 @@
+"""The door: a proposal is checked for form, encoded and hashed once, before anything else looks at it.
+
+What can be written down becomes a `Draft`; what cannot (a blank id, NaN, a payload over the limit) becomes a
+`Malformed`, which keeps who proposed it and why it was turned away. Both enter the ledger as they are, so that a
+replay meets exactly what the run met.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import cast
+
+from converge_core.context.facts import AnyProposal
+from converge_core.context.keys import ContextKey
+from converge_core.context.payloads import DataPayload, DiagnosticPayload, FactPayload, PayloadRegistry, TextPayload
+from converge_core.context.subjects import SubjectRef
+from converge_core.context.wire import proposal_hash, proposal_text, read_proposal
+from converge_core.errors import CanonicalError, ConvergeError, PayloadError
+from converge_core.ledger.canonical import JsonValue, canonical
+
+MAX_ID_BYTES = 256
+MAX_EVIDENCE = 10_000
+DEFAULT_MAX_PAYLOAD_BYTES = 1 << 20
+
+_FIXED_FORM = (TextPayload, DataPayload, DiagnosticPayload)
+"""Payload classes that a round trip through JSON leaves as they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A well-formed proposal; ``text`` is its canonical JSON, ``hash`` the SHA-256 of that, in hex."""
+
+    proposal: AnyProposal
+    proposer: str
+    text: str
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """A proposal that has no form to be judged in. ``key`` and ``id`` are cut to what can be shown."""
+
+    proposer: str
+    key: str
+    id: str
+    code: str
+    reason: str
+
+    @property
+    def text(self) -> str:
+        """The canonical JSON that stands in the ledger in place of the proposal."""
+        return canonical({"code": self.code, "id": self.id, "key": self.key, "reason": self.reason})
+
+
+class _Refused(ConvergeError):
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(code, reason)
+        self.code, self.reason = code, reason
+
+
+def draft(
+    proposal: AnyProposal,
+    proposer: str,
+    payloads: PayloadRegistry,
+    max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES,
+) -> Draft | Malformed:
+    """Check the form of a proposal that carries its provenance, and encode it once."""
+    try:
+        _check_form(proposal)
+        body = _encode_payload(proposal.payload, max_payload_bytes)
+        payload = _as_replayed(proposal.payload, body, payloads)
+        text = proposal_text(proposal, body)
+    except _Refused as refused:
+        return Malformed(proposer, _shown(proposal.key), _shown(proposal.id), refused.code, refused.reason)
+    if payload is not proposal.payload:
+        proposal = replace(proposal, payload=payload)
+    return Draft(proposal, proposer, text, proposal_hash(text))
+
+
+def read_draft(value: Mapping[str, JsonValue], proposer: str, payloads: PayloadRegistry) -> Draft | Malformed:
+    """Read back what `draft` wrote into the ledger. Raises PayloadError where no loaded class reads the payload."""
+    if "code" in value:
+        return Malformed(proposer, *(str(value[name]) for name in ("key", "id", "code", "reason")))
+    text = canonical(value)
+    return Draft(read_proposal(value, payloads), proposer, text, proposal_hash(text))
+
+
+def _check_form(proposal: AnyProposal) -> None:
+    if not isinstance(proposal.key, ContextKey):
+        raise _Refused("unknown_key", f"{_shown(proposal.key)!r} is not a context key")
+    if not isinstance(proposal.payload, FactPayload):
+        raise _Refused("invalid_payload", f"{type(proposal.payload).__name__} is not a FactPayload")
+    _check_name("id", proposal.id)
+    if not isinstance(proposal.provenance, str) or not proposal.provenance.strip():
+        raise _Refused("blank_provenance", "a proposal must say where it comes from")
+    _check_text("provenance", proposal.provenance)
+    confidence = proposal.confidence
+    if isinstance(confidence, bool) or not isinstance(confidence, int | float) or not math.isfinite(confidence):
+        raise _Refused("invalid_confidence", f"confidence {_shown(confidence)} is not a finite number")
+    if not 0.0 <= confidence <= 1.0:
+        raise _Refused("invalid_confidence", f"confidence {confidence} is not within 0.0 and 1.0")
+    if proposal.subject is not None and not isinstance(proposal.subject, SubjectRef):
+        raise _Refused("invalid_subject", f"{_shown(proposal.subject)!r} is not a SubjectRef")
+    if proposal.evidence:
+        _check_evidence(cast("tuple[object, ...]", proposal.evidence))
+
+
+def _check_name(what: str, name: object) -> None:
+    if not isinstance(name, str) or not name.strip():
+        raise _Refused(f"invalid_{what}", f"a blank {what}")
+    if len(name) > MAX_ID_BYTES or (not name.isascii() and len(name.encode(errors="replace")) > MAX_ID_BYTES):
+        raise _Refused(f"invalid_{what}", f"the {what} is longer than {MAX_ID_BYTES} bytes")
+    if not name.isprintable():
+        raise _Refused(f"invalid_{what}", f"the {what} has control or unprintable characters: {_shown(name)}")
+
+
+def _check_text(what: str, text: str) -> None:
+    if not text.isascii() and any(0xD800 <= ord(character) <= 0xDFFF for character in text):
+        raise _Refused(f"invalid_{what}", f"the {what} has an unpaired surrogate")
+    if len(text) > 4 * MAX_ID_BYTES:
+        raise _Refused(f"invalid_{what}", f"the {what} is longer than {4 * MAX_ID_BYTES} characters")
+
+
+def _check_evidence(evidence: tuple[object, ...]) -> None:
+    if len(evidence) > MAX_EVIDENCE:
+        raise _Refused("invalid_evidence", f"more than {MAX_EVIDENCE} pieces of evidence")
+    for piece in evidence:
+        if not isinstance(piece, str) or not piece.strip():
+            raise _Refused("invalid_evidence", "evidence is a fact or a non-blank reference")
+        _check_text("evidence", piece)
+
+
+def _encode_payload(payload: FactPayload, max_bytes: int) -> str:
+    try:
+        body = canonical(payload.body())
+    except CanonicalError as error:
+        raise _Refused("invalid_payload", str(error)) from error
+    except Exception as error:  # a payload class of a third party may break in its own serialiser
+        raise _Refused("invalid_payload", f"cannot be encoded: {type(error).__name__}") from error
+    size = len(body) if body.isascii() else len(body.encode())
+    if size > max_bytes:
+        raise _Refused("payload_too_large", f"{size} bytes where {max_bytes} are allowed")
+    return body
+
+
+def _as_replayed(payload: FactPayload, body: str, payloads: PayloadRegistry) -> FactPayload:
+    """Return the payload as a replay will read it; what cannot be read back may not be written."""
+    if type(payload) in _FIXED_FORM:
+        return payload
+    try:
+        payloads.register(type(payload))
+        return payloads.decode(payload.family, payload.version, body)
+    except PayloadError as error:
+        raise _Refused("invalid_payload", error.reason) from error
+
+
+def _shown(value: object) -> str:
+    """Return a short, printable form of what somebody put where a name belongs."""
+    text = value if isinstance(value, str) else type(value).__name__
+    return text[:64].encode("ascii", "backslashreplace").decode().translate(dict.fromkeys((*range(32), 127), "?"))

@@ -1,0 +1,195 @@
+"""``intent.yaml``: the shape of the file. Its JSON Schema is `converge schema`.
+
+This module says what may stand in the file and nothing else; reading YAML and finding the place of a fault is an
+adapter's work, and making an engine of it is the composition root's.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from converge_core.context.keys import ContextKey, ProposalKind
+from converge_core.engine.setup import ConflictPolicy
+from converge_core.gates.budgets import Budget
+from converge_core.gates.drafts import DEFAULT_MAX_PAYLOAD_BYTES
+from converge_core.gates.hitl import HitlPolicy, TimeoutAction, TimeoutPolicy
+from converge_core.gates.promotion import ValidationPolicy
+from converge_core.intent.criteria import Criterion
+from converge_core.intent.root import IntentKind, RootIntent
+from converge_core.intent.scope import Scope
+from converge_core.invariants import InvariantClass
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class IntentSection(_Section):
+    """What is to be decided."""
+
+    id: str = Field(min_length=1, max_length=128, description="Names the intent; the run's id begins with it.")
+    kind: IntentKind = Field(default=IntentKind.CUSTOM, description="The sort of decision.")
+    objective: str = Field(default="", description="The goal, in a sentence.")
+
+
+class BudgetSection(_Section):
+    """Hard limits. None of them is overshot."""
+
+    cycles: int = Field(default=100, ge=0, description="The most cycles; the one that finds nothing left to do counts.")
+    facts: int = Field(default=10_000, ge=0, description="The most facts in the context.")
+    tokens: int | None = Field(default=None, ge=0, description="The most model tokens, reserved before each call.")
+    cost_usd: float | None = Field(
+        default=None, ge=0, allow_inf_nan=False, description="The most money, in US dollars."
+    )
+    seconds: float | None = Field(
+        default=None, ge=0, allow_inf_nan=False, description="The most working time; waiting for people is free."
+    )
+    suggestors_per_cycle: int | None = Field(default=None, ge=1, description="The most suggestors asked in one cycle.")
+
+    def budget(self) -> Budget:
+        """Return the limits as the engine takes them."""
+        return Budget(
+            max_cycles=self.cycles,
+            max_facts=self.facts,
+            max_tokens=self.tokens,
+            max_cost_usd=self.cost_usd,
+            time_limit_ms=None if self.seconds is None else round(self.seconds * 1000),
+            max_suggestors_per_cycle=self.suggestors_per_cycle,
+        )
+
+
+class InputSection(_Section):
+    """Facts to start from: the rows of a file, or inline ``items``."""
+
+    key: ContextKey = Field(description="Where they go.")
+    file: str | None = Field(default=None, description="A csv, jsonl, json or yaml file, relative to the intent.")
+    format: Literal["csv", "jsonl", "json", "yaml"] | None = Field(
+        default=None, description="Overrides the file's suffix."
+    )
+    items: tuple[dict[str, Any], ...] | None = Field(default=None, description="Rows given right here.")
+    payload: str = Field(
+        default="data", description="`data`, `text` (with a column `text`), or a registered payload family."
+    )
+    id: str = Field(description="The fact's id; `{column}` is replaced by the row's value.")
+    types: dict[str, Literal["string", "integer", "number", "boolean", "date", "money", "json"]] = Field(
+        default_factory=dict, description="The type of a column; `money` is read exactly, as integer minor units."
+    )
+    confidence: float = Field(default=1.0, ge=0, le=1, description="How sure the source is.")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> InputSection:
+        if (self.file is None) == (self.items is None):
+            raise ValueError("give either `file` or `items`")
+        return self
+
+
+class SuggestorSection(_Section):
+    """A suggestor of the catalog, configured."""
+
+    use: str = Field(description="Its name in the catalog: see `converge plugins`.")
+    name: str | None = Field(
+        default=None, min_length=1, max_length=128, description="Its name in this run; `use` if absent."
+    )
+    pack: str | None = Field(default=None, min_length=1, description="The pack it belongs to.")
+    optional: bool = Field(default=False, description="Whether it may fail without stopping the run.")
+    with_: dict[str, Any] = Field(default_factory=dict, alias="with", description="Its configuration.")
+
+
+class TimeoutSection(_Section):
+    """What happens to a gate that nobody answers."""
+
+    seconds: int = Field(default=1800, ge=0, description="How long a gate waits.")
+    action: TimeoutAction = Field(default=TimeoutAction.REJECT, description="What follows.")
+
+
+class HitlSection(_Section):
+    """Which proposals a human must decide."""
+
+    confidence_at_most: float | None = Field(default=None, ge=0, le=1, description="Ask at this confidence or below.")
+    keys: tuple[ContextKey, ...] = Field(default=(), description="Ask for everything under these keys.")
+    kinds: tuple[ProposalKind, ...] = Field(default=(), description="Ask for these kinds of proposals.")
+    suggestors: tuple[str, ...] = Field(default=(), description="Ask for everything these suggestors propose.")
+    timeout: TimeoutSection = TimeoutSection()
+
+    def policy(self) -> HitlPolicy:
+        """Return the policy as the engine takes it."""
+        timeout = TimeoutPolicy(self.timeout.seconds, self.timeout.action)
+        return HitlPolicy(self.confidence_at_most, self.keys, self.kinds, self.suggestors, timeout)
+
+
+class ValidationSection(_Section):
+    """What every proposal has to pass."""
+
+    require: tuple[str, ...] = Field(default=(), description="Registered checks, run in this order.")
+    max_payload_bytes: int = Field(
+        default=DEFAULT_MAX_PAYLOAD_BYTES, ge=2, description="The largest payload, as canonical JSON."
+    )
+
+    def policy(self) -> ValidationPolicy:
+        """Return the policy as the engine takes it."""
+        return ValidationPolicy(self.require, self.max_payload_bytes)
+
+
+class GatesSection(_Section):
+    """How proposals become facts."""
+
+    hitl: HitlSection | None = Field(default=None, description="Human gates; none without this section.")
+    validation: ValidationSection = ValidationSection()
+    conflict: ConflictPolicy = Field(default=ConflictPolicy.STOP, description="What a contradiction of a fact does.")
+
+
+class _Condition(_Section):
+    cel: str | None = Field(default=None, min_length=1, description="A CEL expression that must be true.")
+    use: str | None = Field(default=None, description="The name of a registered condition, instead of `cel`.")
+    with_: dict[str, Any] = Field(default_factory=dict, alias="with", description="Its configuration.")
+
+    @model_validator(mode="after")
+    def _one_form(self) -> _Condition:
+        if (self.cel is None) == (self.use is None):
+            raise ValueError("give either `cel` or `use`")
+        if self.cel is not None and self.with_:
+            raise ValueError("`with` belongs to `use`, not to `cel`")
+        return self
+
+
+class InvariantSection(_Condition):
+    """What must hold, whoever proposes what."""
+
+    name: str = Field(min_length=1, max_length=128)
+    class_: InvariantClass = Field(alias="class", description="When it is checked.")
+
+
+class CriterionSection(_Condition):
+    """What the intent calls success."""
+
+    id: str = Field(min_length=1, max_length=128)
+    description: str = ""
+    required: bool = True
+
+
+class IntentDocument(_Section):
+    """The whole file."""
+
+    intent: IntentSection
+    scope: tuple[dict[str, str], ...] = Field(default=(), description="What it is about, such as `product: expenses`.")
+    budget: BudgetSection = BudgetSection()
+    packs: tuple[str, ...] = Field(default=(), description="Ask only suggestors of these packs, and those of no pack.")
+    inputs: tuple[InputSection, ...] = ()
+    suggestors: tuple[SuggestorSection, ...] = Field(min_length=1)
+    gates: GatesSection = GatesSection()
+    invariants: tuple[InvariantSection, ...] = ()
+    success: tuple[CriterionSection, ...] = ()
+
+    def root_intent(self) -> RootIntent:
+        """Return the constitution of the run."""
+        return RootIntent(
+            id=self.intent.id,
+            kind=self.intent.kind,
+            objective=self.intent.objective,
+            scope=Scope(tuple(pair for item in self.scope for pair in item.items())),
+            success=tuple(Criterion(c.id, c.description, c.required) for c in self.success),
+            budget=self.budget.budget(),
+            active_packs=self.packs,
+        )

@@ -1,0 +1,85 @@
+"""Invariants: what must hold, whoever proposes what.
+
+*Structural* ones are checked after every merge, *semantic* ones after every cycle that changed something, *acceptance*
+ones at the fixed point. A violation stops the run with a diagnostic fact that names the facts at fault. ``check`` is
+given a context whose ``fresh`` holds only what is new since it last passed, so that it need not look at everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from converge_core.context.facts import AnyFact, Fact
+from converge_core.context.state import Context
+
+
+class InvariantClass(StrEnum):
+    """When an invariant is checked."""
+
+    STRUCTURAL = "structural"
+    SEMANTIC = "semantic"
+    ACCEPTANCE = "acceptance"
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """Why an invariant does not hold, and the facts (``key/id``) that show it."""
+
+    reason: str
+    facts: tuple[str, ...] = ()
+
+    @classmethod
+    def with_facts(cls, reason: str, facts: Iterable[AnyFact | str]) -> Violation:
+        """Return a violation that names facts, given as themselves or as ``key/id``."""
+        return cls(reason, tuple(fact.ref if isinstance(fact, Fact) else fact for fact in facts))
+
+
+InvariantCheck = Callable[[Context], Violation | str | None]
+"""A condition as a function: it returns None when it holds, else a reason or a `Violation`. Pure."""
+
+
+class Invariant(Protocol):
+    """A named condition. ``check`` returns None when it holds; it is pure. One that raises does not hold."""
+
+    name: str
+    invariant_class: InvariantClass
+
+    def check(self, ctx: Context) -> Violation | None:
+        """Return the violation, or None."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionInvariant:
+    """A function as an invariant: it returns None, a reason, or a `Violation`."""
+
+    name: str
+    invariant_class: InvariantClass
+    function: InvariantCheck
+
+    def check(self, ctx: Context) -> Violation | None:
+        """Return the violation, or None."""
+        found = self.function(ctx)
+        return Violation(found) if isinstance(found, str) else found
+
+
+def structural(function: InvariantCheck) -> FunctionInvariant:
+    """Make a structural invariant of a function, named after it."""
+    return FunctionInvariant(_name(function), InvariantClass.STRUCTURAL, function)
+
+
+def semantic(function: InvariantCheck) -> FunctionInvariant:
+    """Make a semantic invariant of a function, named after it."""
+    return FunctionInvariant(_name(function), InvariantClass.SEMANTIC, function)
+
+
+def acceptance(function: InvariantCheck) -> FunctionInvariant:
+    """Make an acceptance invariant of a function, named after it."""
+    return FunctionInvariant(_name(function), InvariantClass.ACCEPTANCE, function)
+
+
+def _name(function: Callable[..., object]) -> str:
+    return getattr(function, "__name__", type(function).__name__).replace("_", "-")

@@ -1,0 +1,374 @@
+"""The events of a run: what came in (*inputs*), and what followed from it (*derived*).
+
+A run is its ledger. Feeding the recorded inputs to a new machine gives the same run again, and every derived event of
+it, byte by byte; that is resume, replay and audit at once. An event's body is one canonical JSON object (RFC 8785) that
+names its ``kind``; a proposal's payload stands in the input that brought it and nowhere else, later events name it by
+the SHA-256 of the proposal. Wall-clock time is no part of an event: it is metadata of the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, NamedTuple, Self
+
+from converge_core.ledger.canonical import JsonValue, canonical, parse
+from converge_core.ledger.merkle import leaf_hash
+
+FORMAT = 1
+"""The version of the event bodies; it stands in ``run_started``."""
+
+
+class Entry(NamedTuple):
+    """A line of the ledger: kind, canonical JSON body, and the body's RFC 6962 leaf hash (32 bytes)."""
+
+    kind: str
+    body: str
+    leaf: bytes
+
+    @classmethod
+    def of(cls, body: str) -> Entry:
+        """Return the entry of a body that was written before. Raises ValueError when it is no event's."""
+        value = parse(body)
+        if not isinstance(value, Mapping) or value.get("kind") not in EVENTS:
+            raise ValueError(f"not the body of an event: {body[:80]!r}")
+        return cls(str(value["kind"]), body, leaf_hash(body.encode()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """The base of all events. Fields hold JSON values; a field that is None is left out of the body."""
+
+    kind: ClassVar[str]
+    is_input: ClassVar[bool] = False
+
+    def body(self) -> str:
+        """Return the canonical JSON of the event."""
+        return canonical({"kind": self.kind} | self._values())
+
+    def _values(self) -> dict[str, JsonValue]:
+        """Return the fields that have a value."""
+        return {field.name: value for field in fields(self) if (value := getattr(self, field.name)) is not None}
+
+    def entry(self) -> Entry:
+        """Return the event as a line of the ledger."""
+        body = self.body()
+        return Entry(self.kind, body, leaf_hash(body.encode()))
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Read the event back from its parsed body. Raises TypeError when fields are missing or unknown."""
+        return cls(**{name: item for name, item in value.items() if name != "kind"})
+
+
+def _text(proposal: str | Mapping[str, JsonValue]) -> str:
+    """Return a proposal's canonical JSON, which the machine has made already and a reader has not."""
+    return proposal if isinstance(proposal, str) else canonical(proposal)
+
+
+# --- inputs: what a replay is fed with ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted(Event):
+    """The constitution of the run: everything that was fixed before the first cycle."""
+
+    kind: ClassVar[str] = "run_started"
+    is_input: ClassVar[bool] = True
+    format: int
+    run_id: str
+    intent: Mapping[str, JsonValue] | None
+    budget: Mapping[str, JsonValue]
+    gates: Mapping[str, JsonValue]
+    suggestors: tuple[str, ...] | tuple[Mapping[str, JsonValue], ...]
+    invariants: tuple[Mapping[str, JsonValue], ...]
+    packs: tuple[str, ...] | None = None
+    source: Mapping[str, JsonValue] | None = None
+
+    def body(self) -> str:
+        suggestors = [parse(_text(suggestor)) for suggestor in self.suggestors]
+        return canonical({"kind": self.kind} | self._values() | {"suggestors": suggestors})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FactCarried(Event):
+    """A fact of an earlier run with which this one starts: its proposal, and the entry that promoted it there."""
+
+    kind: ClassVar[str] = "fact_carried"
+    is_input: ClassVar[bool] = True
+    proposal: Mapping[str, JsonValue]
+    promotion: Mapping[str, JsonValue]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputAdmitted(Event):
+    """A staged input at the door: a proposal that no suggestor made."""
+
+    kind: ClassVar[str] = "input_admitted"
+    is_input: ClassVar[bool] = True
+    proposer: str
+    proposal: str | Mapping[str, JsonValue]
+
+    def body(self) -> str:
+        return f'{{"kind":"input_admitted","proposal":{_text(self.proposal)},"proposer":{canonical(self.proposer)}}}'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EffectReceived(Event):
+    """What one call of a suggestor returned: proposals and usage, or the failure that stands in their place.
+
+    ``proposals`` are canonical JSON texts when the machine writes the event, parsed objects when it is read.
+    """
+
+    kind: ClassVar[str] = "effect_received"
+    is_input: ClassVar[bool] = True
+    cycle: int
+    suggestor: str
+    proposals: tuple[str, ...] | tuple[Mapping[str, JsonValue], ...] = ()
+    usage: Mapping[str, int] | None = None
+    failure: Mapping[str, str] | None = None
+
+    def body(self) -> str:
+        failure = f'"failure":{canonical(self.failure)},' if self.failure else ""
+        usage = f',"usage":{canonical(self.usage)}' if self.usage else ""
+        proposals = ",".join(map(_text, self.proposals))
+        return (
+            f'{{"cycle":{self.cycle},{failure}"kind":"effect_received","proposals":[{proposals}],'
+            f'"suggestor":{canonical(self.suggestor)}{usage}}}'
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionReceived(Event):
+    """Somebody's answer at a human gate. ``payload`` is the edited payload (family, version, body)."""
+
+    kind: ClassVar[str] = "decision_received"
+    is_input: ClassVar[bool] = True
+    gate: str
+    verdict: str
+    actor: str
+    reason: str | None = None
+    payload: Mapping[str, JsonValue] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeObserved(Event):
+    """The driver's clock: working time of the run so far. Recorded only for a run with a time limit."""
+
+    kind: ClassVar[str] = "time_observed"
+    is_input: ClassVar[bool] = True
+    elapsed_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelRequested(Event):
+    """Somebody called the run off."""
+
+    kind: ClassVar[str] = "cancel_requested"
+    is_input: ClassVar[bool] = True
+    actor: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReopened(Event):
+    """A run that had stopped goes on, under this budget."""
+
+    kind: ClassVar[str] = "run_reopened"
+    is_input: ClassVar[bool] = True
+    budget: Mapping[str, Any]
+
+
+# --- derived: what a replay must give again -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuggestorSkipped(Event):
+    """A suggestor that a change woke was not asked: its pack is not active, or the cycle's budget is used up."""
+
+    kind: ClassVar[str] = "suggestor_skipped"
+    cycle: int
+    suggestor: str
+    code: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuggestorFailedEvent(Event):
+    """A suggestor raised, timed out, refused, or broke its contract."""
+
+    kind: ClassVar[str] = "suggestor_failed"
+    cycle: int
+    suggestor: str
+    code: str
+    reason: str
+    optional: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProposalRejected(Event):
+    """A proposal was turned away. ``proposal`` is its hash, absent where it had no form to be hashed."""
+
+    kind: ClassVar[str] = "proposal_rejected"
+    cycle: int
+    proposer: str
+    key: str
+    id: str
+    code: str
+    reason: str
+    proposal: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProposalDuplicate(Event):
+    """A proposal says what a fact, or a proposal at a gate, already says. Nothing changes."""
+
+    kind: ClassVar[str] = "proposal_duplicate"
+    cycle: int
+    proposer: str
+    key: str
+    id: str
+    proposal: str
+    code: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProposalConflicted(Event):
+    """A proposal contradicts the fact of the same key and id, whose proposal hash is ``fact``."""
+
+    kind: ClassVar[str] = "proposal_conflicted"
+    cycle: int
+    proposer: str
+    key: str
+    id: str
+    proposal: str
+    fact: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProposalGated(Event):
+    """A proposal waits for a human. ``gate`` is the approval's id, ``code`` why a human is asked."""
+
+    kind: ClassVar[str] = "proposal_gated"
+    cycle: int
+    proposer: str
+    key: str
+    id: str
+    proposal: str
+    gate: str
+    code: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionRefused(Event):
+    """An answer that does not count: unknown gate, decided already, or a payload that does not fit."""
+
+    kind: ClassVar[str] = "decision_refused"
+    gate: str
+    actor: str
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FactPromoted(Event):
+    """A proposal became a fact. The leaf hash of this entry is the hash of the fact."""
+
+    kind: ClassVar[str] = "fact_promoted"
+    cycle: int
+    key: str
+    id: str
+    proposal: str
+    proposer: str
+    lamport: int
+    gate: str
+    policy: str
+    approver: str
+    authority: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvariantViolatedEvent(Event):
+    """An invariant does not hold. ``facts`` are the ones it names."""
+
+    kind: ClassVar[str] = "invariant_violated"
+    cycle: int
+    invariant: str
+    invariant_class: str
+    reason: str
+    facts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CriterionEvaluated(Event):
+    """A success criterion at the fixed point: met, unmet, blocked or indeterminate."""
+
+    kind: ClassVar[str] = "criterion_evaluated"
+    criterion: str
+    required: bool
+    result: str
+    reason: str | None = None
+    evidence: tuple[str, ...] = ()
+    approval_ref: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPaused(Event):
+    """The run waits for decisions on these gates."""
+
+    kind: ClassVar[str] = "run_paused"
+    cycle: int
+    gates: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStopped(Event):
+    """The end: why, and what was concluded. ``held`` counts proposals that a stop left unjudged."""
+
+    kind: ClassVar[str] = "run_stopped"
+    stop: Mapping[str, JsonValue]
+    cycles: int
+    facts: int
+    merkle_root: str
+    usage: Mapping[str, int]
+    held: int = 0
+
+
+EVENTS: dict[str, type[Event]] = {
+    event.kind: event
+    for event in (
+        RunStarted,
+        FactCarried,
+        InputAdmitted,
+        EffectReceived,
+        DecisionReceived,
+        TimeObserved,
+        CancelRequested,
+        RunReopened,
+        SuggestorSkipped,
+        SuggestorFailedEvent,
+        ProposalRejected,
+        ProposalDuplicate,
+        ProposalConflicted,
+        ProposalGated,
+        DecisionRefused,
+        FactPromoted,
+        InvariantViolatedEvent,
+        CriterionEvaluated,
+        RunPaused,
+        RunStopped,
+    )
+}
+"""Every event by its kind, in the order in which this page tells of them."""
+
+
+def read_event(body: str) -> Event:
+    """Read an event back from its body. Raises ValueError for an unknown kind or fields that do not fit."""
+    value = parse(body)
+    kind = value.get("kind") if isinstance(value, Mapping) else None
+    event = EVENTS.get(str(kind))
+    if event is None:
+        raise ValueError(f"unknown kind of event: {kind!r}")
+    try:
+        return event.from_json(value)  # type: ignore[arg-type]  # checked to be a Mapping above
+    except TypeError as error:
+        raise ValueError(f"{kind}: {error}") from error

@@ -1,0 +1,114 @@
+"""The sockets of the core: what it needs from the world, and never does itself.
+
+Each port is small, has a real adapter in `converge_adapters` and a hand-written fake in the tests; third parties prove
+theirs with the conformance suites of `converge_adapters.testing`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from converge_core.engine.calls import Call, Outcome
+from converge_core.gates.hitl import GateDecision, GateRequest
+from converge_core.ledger.events import Entry
+from converge_core.ledger.merkle import Head
+
+
+class Executor(Protocol):
+    """Performs the calls of a cycle, in any order, as concurrently as it likes."""
+
+    async def execute(self, calls: Sequence[Call]) -> Sequence[Outcome]:
+        """Return one outcome for each call. Raises nothing but what cancels it from outside."""
+        ...
+
+
+class Approver(Protocol):
+    """Asks people. May answer some of the requests, all, or none: then the run pauses."""
+
+    async def decide(self, requests: Sequence[GateRequest]) -> Sequence[GateDecision]:
+        """Return the decisions that have been made."""
+        ...
+
+
+class Observer(Protocol):
+    """Is told what has been recorded, after it is durable."""
+
+    def recorded(self, run_id: str, entries: Sequence[Entry]) -> None:
+        """See the entries that were just appended."""
+        ...
+
+
+class Command(Protocol):
+    """A command of ``converge`` that a plugin adds: a click command, as seen from here."""
+
+    name: str | None
+
+
+Clock = Callable[[], int]
+"""Returns the working time of the run so far, in milliseconds, never decreasing."""
+
+
+class StoredEntry(NamedTuple):
+    """An entry as the store holds it: ``leaf`` is what was stored, to be checked against ``body``.
+
+    ``root`` is the log's root after this entry where an append ended with it; ``recorded_at`` is UTC, ISO 8601.
+    """
+
+    sequence: int
+    kind: str
+    body: str
+    leaf: bytes
+    root: bytes | None
+    recorded_at: str
+
+
+class RunInfo(NamedTuple):
+    """What a store tells about a run without reading it: its size, and its first and last entries."""
+
+    run_id: str
+    size: int
+    created_at: str
+    updated_at: str
+    first: StoredEntry | None
+    last: StoredEntry | None
+
+
+class Ledger(Protocol):
+    """An append-only store of runs, each one RFC 6962 Merkle log of entries."""
+
+    async def create_run(self, run_id: str) -> None:
+        """Begin an empty run. Raises LedgerConflict when the run exists."""
+        ...
+
+    async def append(self, run_id: str, expected_size: int, entries: Sequence[Entry]) -> Head:
+        """Append all entries or none, and return the new head, once they are durable.
+
+        Raises LedgerConflict when the run has not ``expected_size`` entries: somebody else appended first.
+        Raises UnknownRun.
+        """
+        ...
+
+    async def read(self, run_id: str, start: int = 0) -> Sequence[StoredEntry]:
+        """Return the entries from ``start`` on, as they are stored, unchecked. Raises UnknownRun."""
+        ...
+
+    async def runs(self) -> Sequence[RunInfo]:
+        """Return all runs, oldest first."""
+        ...
+
+    async def head(self, run_id: str) -> Head:
+        """Return size and root of a run's log, computed from its leaves. Raises UnknownRun."""
+        ...
+
+    async def record_effect(self, run_id: str, cycle: int, suggestor: str, body: str) -> None:
+        """Keep the outcome of a finished call durably before its cycle is merged (the effect journal)."""
+        ...
+
+    async def recorded_effects(self, run_id: str, cycle: int) -> Mapping[str, str]:
+        """Return the journaled outcomes of a cycle by suggestor."""
+        ...
+
+    async def close(self) -> None:
+        """Release what the store holds."""
+        ...

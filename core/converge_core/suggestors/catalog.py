@@ -1,0 +1,87 @@
+"""The catalog: what an intent may name, by whom it is offered, and how it is made.
+
+An entry is a dotted name, a pydantic model for its configuration and a factory. One class serves suggestors,
+invariants, criteria and checks alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from converge_core.errors import PluginError
+
+T = TypeVar("T")
+C = TypeVar("C", bound=BaseModel)
+
+
+class NoConfig(BaseModel):
+    """The configuration of what needs none."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where an entry is used: the name it is given there, and what it may ask of the world.
+
+    ``load`` turns ``module:callable`` into the callable if the intent's folder or an installed package holds it, and
+    raises LookupError otherwise.
+    """
+
+    name: str
+    load: Callable[[str], Callable[..., Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogEntry(Generic[T]):
+    """One thing on offer."""
+
+    name: str
+    config: type[BaseModel]
+    factory: Callable[[Any, Site], T]
+    summary: str
+    plugin: str
+
+
+class Catalog(Generic[T]):
+    """Entries by name. ``plugin`` is set by the loader while a plugin registers, so that a culprit can be named."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.plugin = "converge"
+        self._entries: dict[str, CatalogEntry[T]] = {}
+
+    def add(
+        self,
+        name: str,
+        factory: Callable[[C, Site], T] | Callable[[NoConfig, Site], T],
+        config: type[C] | type[NoConfig] = NoConfig,
+        summary: str = "",
+    ) -> None:
+        """Offer an entry; ``factory`` is called with the validated configuration and the site of its use.
+
+        Raises PluginError when the name is taken.
+        """
+        if name in self._entries:
+            raise PluginError(self.plugin, f"{self.what} {name!r} is offered already, by {self._entries[name].plugin}")
+        self._entries[name] = CatalogEntry(name, config, factory, summary, self.plugin)
+
+    def find(self, name: str) -> CatalogEntry[T]:
+        """Return an entry. Raises LookupError with a sentence that suggests the nearest names."""
+        entry = self._entries.get(name)
+        if entry is None:
+            near = get_close_matches(name, self._entries, n=2)
+            hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(self._entries)}"
+            raise LookupError(f"unknown {self.what} {name!r}; {hint}")
+        return entry
+
+    def __iter__(self) -> Iterator[CatalogEntry[T]]:
+        return iter(self._entries.values())
+
+    def __len__(self) -> int:
+        return len(self._entries)
