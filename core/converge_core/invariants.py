@@ -14,6 +14,7 @@ from typing import Protocol
 
 from converge_core.context.facts import AnyFact, Fact
 from converge_core.context.state import Context
+from converge_core.ledger.events import printable
 
 
 class InvariantClass(StrEnum):
@@ -44,8 +45,15 @@ InvariantCheck = Callable[[Context], Violation | str | None]
 class Invariant(Protocol):
     """A named condition. ``check`` returns None when it holds; it is pure. One that raises does not hold."""
 
-    name: str
-    invariant_class: InvariantClass
+    @property
+    def name(self) -> str:
+        """Its name, unique within its class."""
+        ...
+
+    @property
+    def invariant_class(self) -> InvariantClass:
+        """When it is checked."""
+        ...
 
     def check(self, ctx: Context) -> Violation | None:
         """Return the violation, or None."""
@@ -65,6 +73,19 @@ class FunctionInvariant:
         found = self.function(ctx)
         return Violation(found) if isinstance(found, str) else found
 
+
+def examine(invariant: Invariant, ctx: Context) -> Violation | None:
+    """Check an invariant: what cannot be checked, or answers with anything but None, does not hold."""
+    try:
+        found: object = invariant.check(ctx)
+        if found is None:
+            return None
+        if not isinstance(found, Violation):
+            return Violation(f"the check returned a {type(found).__name__}, not None or a Violation")
+        facts = Violation.with_facts("", found.facts).facts
+        return Violation(printable(found.reason), tuple(map(printable, facts)))
+    except Exception as error:
+        return Violation(printable(f"the check raised {type(error).__name__}: {error}"))
 
 def structural(function: InvariantCheck) -> FunctionInvariant:
     """Make a structural invariant of a function, named after it."""

@@ -24,13 +24,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 from converge_core.context.allowance import NOTHING, Allowance, Usage
 from converge_core.context.facts import ENGINE, Actor, AnyFact, AnyProposal, diagnostic
 from converge_core.context.state import Context, ContextState, FactLog, Selector
 from converge_core.context.wire import fact_to_json
-from converge_core.engine.calls import Call, Failure, Outcome, printable
+from converge_core.engine.calls import Call, Failure, Outcome
 from converge_core.engine.result import ConvergeResult
 from converge_core.engine.setup import ConflictPolicy, Setup
 from converge_core.engine.steps import AwaitDecision, Execute, Step, Stopped
@@ -40,11 +39,11 @@ from converge_core.gates.budgets import Budget
 from converge_core.gates.drafts import Draft, Malformed, draft
 from converge_core.gates.hitl import GateDecision, GateRequest, HitlPause, Verdict, approval_id
 from converge_core.gates.promotion import ENGINE_GATE, HUMAN_GATE, Rejection
-from converge_core.intent.criteria import Blocked, CriterionOutcome, Met, judge
-from converge_core.invariants import InvariantClass, Violation
+from converge_core.intent.criteria import CriterionOutcome, judge, stop_reason_of
+from converge_core.invariants import InvariantClass, examine
 from converge_core.ledger import events
 from converge_core.ledger.canonical import canonical
-from converge_core.ledger.events import Entry, Event
+from converge_core.ledger.events import Entry, Event, printable
 from converge_core.ledger.hashes import ContentHash, IntegrityProof
 from converge_core.ledger.merkle import MerkleLog
 
@@ -79,14 +78,14 @@ class Convergence:
         self._dirty: set[Selector] = set()
         self._postponed: list[int] = []
         self._seen: dict[int, int] = {}
-        self._checked: dict[str, int] = {}
+        self._checked: dict[tuple[InvariantClass, str], int] = {}
         self._gates: dict[str, _Gate] = {}
         self._refused: set[tuple[str, str]] = set()
         self._awaited: dict[str, int] = {}
         self._outcomes: dict[str, Outcome] = {}
         self._answered = False
         self._reopened = False
-        self._interrupted: tuple[Iterator[Step], Step | None, bool] | None = None
+        self._interrupted: Iterator[Step] | None = None
         self._criteria: tuple[CriterionOutcome, ...] = ()
         self._cancelled: stop.StopReason | None = None
         self._step: Step | None = None
@@ -124,13 +123,15 @@ class Convergence:
     def receive(self, outcomes: Iterable[Outcome]) -> None:
         """Take outcomes of the calls of an `Execute` step: in any order, all at once or in parts.
 
-        Raises MisuseError for an outcome that is not awaited (no such call, or a second answer).
+        Raises MisuseError for an outcome that is not awaited (no such call, or a second answer); then it takes none.
         """
+        arrived: dict[str, Outcome] = {}
         for outcome in outcomes:
-            if not self.awaits(outcome.cycle, outcome.suggestor):
+            if outcome.suggestor in arrived or not self.awaits(outcome.cycle, outcome.suggestor):
                 raise MisuseError(f"nobody asked {outcome.suggestor!r} in cycle {outcome.cycle}, or it has answered")
-            self._outcomes[outcome.suggestor] = outcome
-        if self._awaited and len(self._outcomes) == len(self._awaited):
+            arrived[outcome.suggestor] = outcome
+        self._outcomes |= arrived
+        if arrived and len(self._outcomes) == len(self._awaited):
             for name in self._awaited:
                 self._emit(self._outcomes[name].event())
             self._answered = True
@@ -154,11 +155,14 @@ class Convergence:
         return tuple(refusals)
 
     def cancel(self, reason: str, actor: Actor) -> None:
-        """Call the run off: `next` gives `Stopped`, whatever was awaited. Ignored when the run has stopped."""
-        if isinstance(self._step, Stopped):
+        """Call the run off: `next` gives `Stopped`, whatever was awaited. Ignored when the run has stopped.
+
+        What was awaited may still come in: it is recorded, and counts if the run is reopened.
+        """
+        if isinstance(self._step, Stopped) or self._interrupted is not None:
             return
-        self._emit(events.CancelRequested(actor=str(actor), reason=printable(reason)))
-        self._interrupted = (self._life, self._step, self._answered)
+        self._emit(events.CancelRequested(cycle=self.cycles, actor=str(actor), reason=printable(reason)))
+        self._interrupted = self._life
         self._life = self._stop(stop.UserCancelled(str(actor), printable(reason)))
         self._answered = True
 
@@ -172,14 +176,15 @@ class Convergence:
         budget = budget or self.budget
         self._emit(events.RunReopened(budget=budget.to_json()))
         self.budget = budget
-        self._answered = self._reopened = True
+        self._reopened = True
+        self._step = None
         if self._interrupted is not None:
-            (self._life, self._step, self._answered), self._interrupted = self._interrupted, None
+            self._life, self._interrupted = self._interrupted, None
 
     def observe_time(self, elapsed_ms: int) -> None:
         """Tell how long the run has been working, in milliseconds; kept only if there is a limit and it has grown."""
         if self.budget.time_limit_ms is not None and elapsed_ms > self.elapsed_ms:
-            self._emit(events.TimeObserved(elapsed_ms=elapsed_ms))
+            self._emit(events.TimeObserved(cycle=self.cycles, elapsed_ms=elapsed_ms))
             self.elapsed_ms = elapsed_ms
 
     def awaits(self, cycle: int, suggestor: str) -> bool:
@@ -233,7 +238,8 @@ class Convergence:
             self.cycles += 1
             calls, failures = self._eligible()
             if calls:
-                yield Execute(self.cycles, tuple(calls), calls[0].context.allowance)
+                while missing := [call for call in calls if call.name not in self._outcomes]:
+                    yield Execute(self.cycles, tuple(missing), missing[0].context.allowance)
                 outcomes = [self._outcomes[name] for name in self._awaited]
                 failures += [(outcome.suggestor, outcome.failure) for outcome in outcomes if outcome.failure]
                 self._take_in(outcomes)
@@ -272,7 +278,7 @@ class Convergence:
         for outcome in self._criteria:
             self._emit(outcome.event())
         yield from self._check(InvariantClass.ACCEPTANCE)
-        yield from self._stop(_verdict(self._criteria))
+        yield from self._stop(stop_reason_of(self._criteria))
 
     def _stop(self, reason: stop.StopReason, held: int = 0) -> Iterator[Step]:
         """Record the stop, and stay there until the run is reopened."""
@@ -403,7 +409,7 @@ class Convergence:
         if existing.same_content(item.proposal):
             self._duplicate(item, "fact")
             return None
-        self._emit(events.ProposalConflicted(**self._named(item), fact=existing.promotion.proposal_hash))
+        self._emit(events.ProposalConflicted(cycle=self.cycles, **item.named, fact=existing.promotion.proposal_hash))
         if self.setup.conflict_policy is ConflictPolicy.REJECT:
             return None
         return stop.ConflictDetected(existing.ref, item.proposer)
@@ -414,34 +420,33 @@ class Convergence:
         code = policy.reason_to_ask(item) if policy is not None else None
         if policy is None or code is None:
             return False
-        if _content(item.proposal) in self._refused:
+        if item.content in self._refused:
             self._turn_away(item, "refused_before", "a human has rejected the same content in this run")
             return True
-        if any(_content(gate.draft.proposal) == _content(item.proposal) for gate in self._gates.values()):
+        if any(gate.draft.content == item.content for gate in self._gates.values()):
             self._duplicate(item, "gated")
             return True
         gate_id = approval_id(self.run_id, self.cycles, item.hash)
         self._gates[gate_id] = _Gate(item, GateRequest.of(item, gate_id, self.cycles, code, policy.timeout))
-        self._emit(events.ProposalGated(**self._named(item), gate=gate_id, code=code))
+        self._emit(events.ProposalGated(cycle=self.cycles, **item.named, gate=gate_id, code=code))
         return True
 
     def _turn_away(self, item: Judged, code: str, reason: str) -> None:
-        self._emit(events.ProposalRejected(**self._named(item), code=code, reason=reason))
+        self._emit(events.ProposalRejected(cycle=self.cycles, **item.named, code=code, reason=reason))
 
     def _duplicate(self, item: Draft, code: str) -> None:
-        self._emit(events.ProposalDuplicate(**self._named(item), code=code))
-
-    def _named(self, item: Judged) -> dict[str, Any]:
-        """The fields by which every event about a proposal names it."""
-        proposal = item.proposal if isinstance(item, Draft) else item
-        named = {"cycle": self.cycles, "proposer": item.proposer, "key": str(proposal.key), "id": proposal.id}
-        return named if isinstance(item, Malformed) else named | {"proposal": item.hash}
+        self._emit(events.ProposalDuplicate(cycle=self.cycles, **item.named, code=code))
 
     def _state(self, proposal: AnyProposal) -> None:
         """Promote a statement of the engine's own through the same gates; a full budget leaves it an event."""
-        item = draft(proposal, ENGINE.id, self.setup.payloads)
+        item = self._made(draft(proposal, ENGINE.id, self.setup.payloads))
         if self._judge(item, None, self._view()) is not None:
             self._turn_away(item, "fact_budget", f"{self.budget.max_facts} facts are allowed")
+
+    def _made(self, item: Judged) -> Judged:
+        """Record a proposal that no input brought, before it is judged."""
+        self._emit(events.ProposalMade(cycle=self.cycles, proposer=item.proposer, proposal=item.text))
+        return item
 
     # --- what people decide -----------------------------------------------------------------------------------------
 
@@ -491,10 +496,10 @@ class Convergence:
         if decision.verdict is Verdict.APPROVE:
             return gated, decision.by
         if decision.verdict is Verdict.EDIT:
-            return self._edited(gated, decision), decision.by
+            return self._made(self._edited(gated, decision)), decision.by
         proposal = gated.proposal
         why = decision.reason or "no reason provided"
-        self._refused.add(_content(proposal))
+        self._refused.add(gated.content)
         self._turn_away(gated, "rejected_by_human", f"{decision.by}: {why}")
         message = f"HITL gate rejected proposal '{proposal.id}' by {decision.by.id}: {why}"
         self._state(diagnostic(f"hitl-rejected:{gated.hash[:16]}", "hitl", message))
@@ -506,13 +511,10 @@ class Convergence:
         """Check the invariants of a class; the first violation stops the run, with a diagnostic fact."""
         for invariant in self.setup.invariants[invariant_class]:
             version = len(self._log.all)
-            ctx = Context(self._log, version, self._checked.get(invariant.name, 0))
-            try:
-                violation = invariant.check(ctx)
-            except Exception as error:  # what cannot be checked does not hold
-                violation = Violation(printable(f"the check raised {type(error).__name__}: {error}"))
+            name = (invariant_class, invariant.name)
+            violation = examine(invariant, Context(self._log, version, self._checked.get(name, 0)))
             if violation is None:
-                self._checked[invariant.name] = version
+                self._checked[name] = version
                 continue
             reason = stop.InvariantViolated(invariant_class, invariant.name, violation.reason, violation.facts)
             self._emit(
@@ -577,20 +579,3 @@ class Convergence:
         self._facts_tree.append(fact.hash)
         payload = type(fact.payload)
         self._dirty.update((fact.key, payload, (fact.key, payload)))
-
-
-def _content(proposal: AnyProposal) -> tuple[str, str]:
-    """What a proposal says, whoever says it and however sure."""
-    return f"{proposal.key}/{proposal.id}", canonical(proposal.payload.body())
-
-
-def _verdict(outcomes: Iterable[CriterionOutcome]) -> stop.StopReason:
-    """Return the stop reason of a fixed point: all required criteria met, some blocked, or neither."""
-    required = [outcome for outcome in outcomes if outcome.criterion.required]
-    if required and all(isinstance(outcome.result, Met) for outcome in required):
-        return stop.CriteriaMet(tuple(outcome.criterion.id for outcome in required))
-    blocked = [(o.criterion.id, o.result.approval_ref) for o in required if isinstance(o.result, Blocked)]
-    if blocked:
-        refs = tuple(ref for _, ref in blocked if ref is not None)
-        return stop.HumanInterventionRequired(tuple(criterion for criterion, _ in blocked), refs)
-    return stop.Converged()

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
-from converge_core.context.facts import ENGINE
+from converge_core.context.facts import ENGINE, ActorKind
 from converge_core.context.payloads import FactPayload, PayloadRegistry
 from converge_core.context.state import ContextState
 from converge_core.context.wire import read_fact
@@ -67,16 +67,19 @@ class Engine:
         self._index = DependencyIndex()
         self._invariants: dict[InvariantClass, list[Invariant]] = {kind: [] for kind in InvariantClass}
         self._packs: frozenset[str] | None = None
+        self._shared = False
 
     def register_suggestor(self, suggestor: Suggestor, pack: str | None = None) -> None:
         """Register a suggestor, as part of a pack if one is named. Registration order is merge order.
 
         Raises MisuseError for a name that is blank, too long, reserved or taken.
         """
-        name = getattr(suggestor, "name", None)
-        _check_name("suggestor", name)
-        if name in self._positions or name in (INPUT, ENGINE.id):
-            raise MisuseError(f"a suggestor named {name!r} is registered already, or the name is reserved")
+        name = _checked_name("suggestor", getattr(suggestor, "name", None))
+        if name in self._positions:
+            raise MisuseError(f"a suggestor named {name!r} is registered already")
+        if name in (INPUT, ENGINE.id) or name.startswith(tuple(f"{kind}:" for kind in ActorKind)):
+            raise MisuseError(f"the name {name!r} is reserved for inputs, the engine and people")
+        self._own()
         registration = Registration.of(suggestor, pack)
         dependencies = tuple(suggestor.dependencies)
         for selector in dependencies:
@@ -89,7 +92,8 @@ class Engine:
 
     def register_invariant(self, invariant: Invariant) -> None:
         """Register an invariant; within a class they are checked in this order. Raises MisuseError for a bad name."""
-        _check_name("invariant", invariant.name)
+        _checked_name("invariant", invariant.name)
+        self._own()
         if any(known.name == invariant.name for known in self._invariants[invariant.invariant_class]):
             raise MisuseError(f"an invariant named {invariant.name!r} is registered already")
         self._invariants[invariant.invariant_class].append(invariant)
@@ -103,6 +107,14 @@ class Engine:
     def set_active_packs(self, packs: Iterable[str] | None) -> None:
         """Ask only suggestors of these packs, and those of no pack. None or nothing lifts the restriction."""
         self._packs = frozenset(packs or ()) or None
+
+    def _own(self) -> None:
+        """Copy what the runs that have begun hold on to, before it is changed: they go on as they were set up."""
+        if self._shared:
+            self._suggestors, self._positions = list(self._suggestors), dict(self._positions)
+            self._index = self._index.copy()
+            self._invariants = {kind: list(known) for kind, known in self._invariants.items()}
+            self._shared = False
 
     def begin(
         self,
@@ -191,6 +203,7 @@ class Engine:
         return await drive(run, executor=executor, approver=approver, log=pause.log)
 
     def _setup(self, intent: RootIntent | None, source: Mapping[str, JsonValue] | None) -> Setup:
+        self._shared = True
         packs = frozenset(intent.active_packs) if intent is not None and intent.active_packs else self._packs
         required = self.validation.required_checks
         return Setup(
@@ -215,9 +228,10 @@ class Engine:
         )
 
 
-def _check_name(what: str, name: object) -> None:
+def _checked_name(what: str, name: object) -> str:
     if not isinstance(name, str) or not name.strip() or not name.isprintable() or len(name) > MAX_NAME:
         raise MisuseError(f"a {what} needs a name of 1 to {MAX_NAME} printable characters, not {name!r:.80}")
+    return name
 
 
 def _first(entries: Sequence[Entry]) -> events.RunStarted:

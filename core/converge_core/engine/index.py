@@ -28,6 +28,13 @@ class DependencyIndex:
         if not selectors:
             self._always.append(position)
 
+    def copy(self) -> DependencyIndex:
+        """Return an index that can be added to on its own."""
+        index = DependencyIndex()
+        index._by_selector = {selector: list(positions) for selector, positions in self._by_selector.items()}
+        index._always = list(self._always)
+        return index
+
     def candidates(self, dirty: Iterable[Selector], also: Iterable[int] = ()) -> list[int]:
         """Return whom these selectors wake, with those of ``also``, once each, in registration order."""
         found = set(self._always)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import cast
 
-from converge_core.context.facts import AnyProposal
+from converge_core.context.facts import AnyProposal, fact_ref
 from converge_core.context.keys import ContextKey
 from converge_core.context.payloads import DataPayload, DiagnosticPayload, FactPayload, PayloadRegistry, TextPayload
 from converge_core.context.subjects import SubjectRef
@@ -37,6 +37,18 @@ class Draft:
     text: str
     hash: str
 
+    @property
+    def content(self) -> tuple[str, str]:
+        """What it says, whoever says it and however sure: ``key/id`` and the payload's canonical JSON."""
+        proposal = self.proposal
+        return fact_ref(proposal.key, proposal.id), canonical(proposal.payload.body())
+
+    @property
+    def named(self) -> dict[str, str]:
+        """The fields by which every event about it names it."""
+        proposal = self.proposal
+        return {"proposer": self.proposer, "key": proposal.key.value, "id": proposal.id, "proposal": self.hash}
+
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
@@ -52,6 +64,11 @@ class Malformed:
     def text(self) -> str:
         """The canonical JSON that stands in the ledger in place of the proposal."""
         return canonical({"code": self.code, "id": self.id, "key": self.key, "reason": self.reason})
+
+    @property
+    def named(self) -> dict[str, str]:
+        """The fields by which every event about it names it."""
+        return {"proposer": self.proposer, "key": self.key, "id": self.id}
 
 
 class _Refused(ConvergeError):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from converge_core.context.state import Context
+from converge_core.gates.stop import Converged, CriteriaMet, HumanInterventionRequired, StopReason
 from converge_core.ledger.events import CriterionEvaluated
 
 
@@ -95,3 +97,15 @@ def judge(criterion: Criterion, evaluator: CriterionEvaluator | None, ctx: Conte
             if ctx.resolve(ref) is None:
                 return CriterionOutcome(criterion, Indeterminate(f"evidence {ref!r} does not exist"))
     return CriterionOutcome(criterion, result)
+
+
+def stop_reason_of(outcomes: Iterable[CriterionOutcome]) -> StopReason:
+    """Return the stop reason of a fixed point: all required criteria met, some blocked, or neither."""
+    required = [outcome for outcome in outcomes if outcome.criterion.required]
+    if required and all(isinstance(outcome.result, Met) for outcome in required):
+        return CriteriaMet(tuple(outcome.criterion.id for outcome in required))
+    blocked = [(o.criterion.id, o.result.approval_ref) for o in required if isinstance(o.result, Blocked)]
+    if blocked:
+        refs = tuple(ref for _, ref in blocked if ref is not None)
+        return HumanInterventionRequired(tuple(criterion for criterion, _ in blocked), refs)
+    return Converged()

@@ -111,7 +111,7 @@ class HitlSection(_Section):
     keys: tuple[ContextKey, ...] = Field(default=(), description="Ask for everything under these keys.")
     kinds: tuple[ProposalKind, ...] = Field(default=(), description="Ask for these kinds of proposals.")
     suggestors: tuple[str, ...] = Field(default=(), description="Ask for everything these suggestors propose.")
-    timeout: TimeoutSection = TimeoutSection()
+    timeout: TimeoutSection = Field(default=TimeoutSection(), description="What happens when nobody answers.")
 
     def policy(self) -> HitlPolicy:
         """Return the policy as the engine takes it."""
@@ -136,7 +136,7 @@ class GatesSection(_Section):
     """How proposals become facts."""
 
     hitl: HitlSection | None = Field(default=None, description="Human gates; none without this section.")
-    validation: ValidationSection = ValidationSection()
+    validation: ValidationSection = Field(default=ValidationSection(), description="What every proposal has to pass.")
     conflict: ConflictPolicy = Field(default=ConflictPolicy.STOP, description="What a contradiction of a fact does.")
 
 
@@ -157,30 +157,30 @@ class _Condition(_Section):
 class InvariantSection(_Condition):
     """What must hold, whoever proposes what."""
 
-    name: str = Field(min_length=1, max_length=128)
+    name: str = Field(min_length=1, max_length=128, description="Its name, unique within its class.")
     class_: InvariantClass = Field(alias="class", description="When it is checked.")
 
 
 class CriterionSection(_Condition):
     """What the intent calls success."""
 
-    id: str = Field(min_length=1, max_length=128)
-    description: str = ""
-    required: bool = True
+    id: str = Field(min_length=1, max_length=128, description="Its name in results.")
+    description: str = Field(default="", description="What it means, for people.")
+    required: bool = Field(default=True, description="Whether the run fails (exit 8) when it is not met.")
 
 
 class IntentDocument(_Section):
     """The whole file."""
 
-    intent: IntentSection
+    intent: IntentSection = Field(description="What is to be decided.")
     scope: tuple[dict[str, str], ...] = Field(default=(), description="What it is about, such as `product: expenses`.")
-    budget: BudgetSection = BudgetSection()
+    budget: BudgetSection = Field(default=BudgetSection(), description="Hard limits.")
     packs: tuple[str, ...] = Field(default=(), description="Ask only suggestors of these packs, and those of no pack.")
-    inputs: tuple[InputSection, ...] = ()
-    suggestors: tuple[SuggestorSection, ...] = Field(min_length=1)
-    gates: GatesSection = GatesSection()
-    invariants: tuple[InvariantSection, ...] = ()
-    success: tuple[CriterionSection, ...] = ()
+    inputs: tuple[InputSection, ...] = Field(default=(), description="What the run starts from.")
+    suggestors: tuple[SuggestorSection, ...] = Field(min_length=1, description="Who may propose, in merge order.")
+    gates: GatesSection = Field(default=GatesSection(), description="How proposals become facts.")
+    invariants: tuple[InvariantSection, ...] = Field(default=(), description="What must hold.")
+    success: tuple[CriterionSection, ...] = Field(default=(), description="What is success.")
 
     def root_intent(self) -> RootIntent:
         """Return the constitution of the run."""

@@ -18,6 +18,14 @@ from converge_core.ledger.merkle import leaf_hash
 FORMAT = 1
 """The version of the event bodies; it stands in ``run_started``."""
 
+MAX_REASON = 500
+"""Characters of a reason that are kept."""
+
+
+def printable(text: str) -> str:
+    """Return a message as one line that is safe to store and to show, cut to `MAX_REASON` characters."""
+    line = " ".join(text.split()).encode(errors="replace").decode()
+    return "".join(character if character.isprintable() else "?" for character in line[:MAX_REASON])
 
 class Entry(NamedTuple):
     """A line of the ledger: kind, canonical JSON body, and the body's RFC 6962 leaf hash (32 bytes)."""
@@ -44,10 +52,10 @@ class Event:
 
     def body(self) -> str:
         """Return the canonical JSON of the event."""
-        return canonical({"kind": self.kind} | self._values())
+        return canonical({"kind": self.kind} | self.to_json())
 
-    def _values(self) -> dict[str, JsonValue]:
-        """Return the fields that have a value."""
+    def to_json(self) -> dict[str, JsonValue]:
+        """Return the fields that have a value, without the kind."""
         return {field.name: value for field in fields(self) if (value := getattr(self, field.name)) is not None}
 
     def entry(self) -> Entry:
@@ -77,7 +85,7 @@ class RunStarted(Event):
     is_input: ClassVar[bool] = True
     format: int
     run_id: str
-    intent: Mapping[str, JsonValue] | None
+    intent: Mapping[str, JsonValue] | None = None
     budget: Mapping[str, JsonValue]
     gates: Mapping[str, JsonValue]
     suggestors: tuple[str, ...] | tuple[Mapping[str, JsonValue], ...]
@@ -87,7 +95,7 @@ class RunStarted(Event):
 
     def body(self) -> str:
         suggestors = [parse(_text(suggestor)) for suggestor in self.suggestors]
-        return canonical({"kind": self.kind} | self._values() | {"suggestors": suggestors})
+        return canonical({"kind": self.kind} | self.to_json() | {"suggestors": suggestors})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +165,7 @@ class TimeObserved(Event):
 
     kind: ClassVar[str] = "time_observed"
     is_input: ClassVar[bool] = True
+    cycle: int
     elapsed_ms: int
 
 
@@ -166,6 +175,7 @@ class CancelRequested(Event):
 
     kind: ClassVar[str] = "cancel_requested"
     is_input: ClassVar[bool] = True
+    cycle: int
     actor: str
     reason: str
 
@@ -202,6 +212,22 @@ class SuggestorFailedEvent(Event):
     code: str
     reason: str
     optional: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProposalMade(Event):
+    """A proposal that no input brought: the engine's own statement, or what a human's edit makes of a gated one."""
+
+    kind: ClassVar[str] = "proposal_made"
+    cycle: int
+    proposer: str
+    proposal: str | Mapping[str, JsonValue]
+
+    def body(self) -> str:
+        return (
+            f'{{"cycle":{self.cycle},"kind":"proposal_made","proposal":{_text(self.proposal)},'
+            f'"proposer":{canonical(self.proposer)}}}'
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -346,6 +372,7 @@ EVENTS: dict[str, type[Event]] = {
         RunReopened,
         SuggestorSkipped,
         SuggestorFailedEvent,
+        ProposalMade,
         ProposalRejected,
         ProposalDuplicate,
         ProposalConflicted,

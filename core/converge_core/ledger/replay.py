@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from converge_core.errors import LedgerCorrupt, ReplayDifference
-from converge_core.ledger.events import EVENTS, EffectReceived, Entry, Event, read_event
+from converge_core.ledger.events import EVENTS, CancelRequested, EffectReceived, Entry, Event, TimeObserved, read_event
 
 if TYPE_CHECKING:
     from converge_core.engine.convergence import Convergence
@@ -58,5 +58,5 @@ def _input_at(run_id: str, entries: Sequence[Entry], place: int) -> Event | None
 
 
 def _comes_later(run: Convergence, event: Event) -> bool:
-    """Say whether the machine has to move on before it can take this input: an effect of a call not yet made."""
-    return isinstance(event, EffectReceived) and not run.awaits(event.cycle, event.suggestor)
+    """Say whether the machine has to move on before it can take this input, which came in a later cycle."""
+    return isinstance(event, EffectReceived | TimeObserved | CancelRequested) and event.cycle > run.cycles

@@ -71,6 +71,10 @@ class Catalog(Generic[T]):
             raise PluginError(self.plugin, f"{self.what} {name!r} is offered already, by {self._entries[name].plugin}")
         self._entries[name] = CatalogEntry(name, config, factory, summary, self.plugin)
 
+    def withdraw(self, plugin: str) -> None:
+        """Remove whatever a plugin has offered."""
+        self._entries = {name: entry for name, entry in self._entries.items() if entry.plugin != plugin}
+
     def find(self, name: str) -> CatalogEntry[T]:
         """Return an entry. Raises LookupError with a sentence that suggests the nearest names."""
         entry = self._entries.get(name)

@@ -1,0 +1,1 @@
+"""The composition root: the command `converge`, one module a subcommand."""

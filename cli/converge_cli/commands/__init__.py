@@ -1,0 +1,1 @@
+"""The commands of ``converge``, one module each; a module's ``command`` is the click command."""

@@ -1,0 +1,50 @@
+"""``converge runs``: what is in the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from converge_cli.output import emit, say, table
+from converge_cli.recorded import with_ledger
+from converge_cli.session import Session, json_option, ledger_option, pass_session
+from converge_cli.standing import standing_of_info
+from converge_core import Ledger, RunInfo
+
+
+@click.command
+@ledger_option
+@click.option("--status", help="Only runs of this status: converged, waiting, stopped, cancelled, open.")
+@json_option
+@pass_session
+def command(session: Session, ledger_url: str | None, status: str | None, as_json: bool) -> None:
+    """List the runs of the ledger, oldest first."""
+    infos: Sequence[RunInfo] = with_ledger(session.ledger(ledger_url, read_only=True), _runs)
+    rows = [_row(info) for info in infos]
+    rows = [row for row in rows if status in (None, row["status"])]
+    if as_json:
+        for row in rows:
+            emit(row)
+    elif rows:
+        columns = ("run_id", "status", "entries", "created_at", "stop_reason")
+        table(columns, [[row[column] for column in columns] for row in rows])
+    else:
+        say("no runs")
+
+
+async def _runs(ledger: Ledger) -> Sequence[RunInfo]:
+    return await ledger.runs()
+
+
+def _row(info: RunInfo) -> dict[str, Any]:
+    status, reason = standing_of_info(info)
+    return {
+        "run_id": info.run_id,
+        "status": status,
+        "stop_reason": reason,
+        "entries": info.size,
+        "created_at": info.created_at,
+        "updated_at": info.updated_at,
+    }

@@ -1,0 +1,119 @@
+"""``converge show``: one run, as its ledger tells it. No plugin is needed for that."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from converge_cli.output import emit, safe, table
+from converge_cli.recorded import read_verified, with_ledger
+from converge_cli.session import Session, json_option, ledger_option, pass_session
+from converge_cli.standing import status_of
+from converge_core import ContextKey, Entry, Head
+from converge_core.gates.stop import StopReason
+from converge_core.ledger.history import History, RecordedFact
+
+
+@click.command
+@click.argument("run_id", metavar="RUN")
+@click.option("--key", type=click.Choice([key.value for key in ContextKey]), help="Only facts of this key.")
+@click.option("--all", "everything", is_flag=True, help="Show all facts; the default shows the first 20 of a key.")
+@ledger_option
+@json_option
+@pass_session
+def command(
+    session: Session, run_id: str, key: str | None, everything: bool, ledger_url: str | None, as_json: bool
+) -> None:
+    """Show RUN: how it stands, its facts, its gates, and what was turned away."""
+    entries: list[Entry]
+    head: Head
+    entries, head = with_ledger(session.ledger(ledger_url, read_only=True), read_verified, run_id)
+    history = History.of(entries, run_id)
+    facts = [fact for fact in history.facts.values() if key in (None, fact.promotion["key"])]
+    if as_json:
+        emit(_as_json(history, facts, head))
+    else:
+        _print(history, facts, head, limit=None if everything or key else 20)
+
+
+def _standing(history: History) -> tuple[str, str]:
+    reason = None if history.stop is None else StopReason.from_json(dict(history.stop.stop))
+    waiting = history.open_gates()
+    text = str(reason) if reason is not None else f"{len(waiting)} gate(s) open" if waiting else "not finished"
+    return status_of(reason, waiting=bool(waiting)), text
+
+
+def _as_json(history: History, facts: list[RecordedFact], head: Head) -> dict[str, Any]:
+    status, reason = _standing(history)
+    return {
+        "run_id": history.run_id,
+        "status": status,
+        "stop_reason": history.stop.stop if history.stop is not None else None,
+        "reason": reason,
+        "cycles": history.cycles,
+        "ledger_head": str(head),
+        "merkle_root": history.stop.merkle_root if history.stop is not None else None,
+        "intent": history.started.intent if history.started is not None else None,
+        "facts": [
+            {"key": fact.promotion["key"], "id": fact.promotion["id"], "payload": fact.body}
+            | {name: fact.promotion[name] for name in ("cycle", "lamport", "proposer", "approver", "authority")}
+            | {"confidence": fact.proposal["confidence"], "evidence": fact.proposal.get("evidence", [])}
+            for fact in facts
+        ],
+        "gates": [
+            {
+                "gate_id": gate.gate,
+                "fact": f"{gate.proposal['key']}/{gate.proposal['id']}",
+                "proposer": gate.proposer,
+                "verdict": gate.decision.verdict if gate.decision is not None else None,
+                "actor": gate.decision.actor if gate.decision is not None else None,
+            }
+            for gate in history.gates.values()
+        ],
+        "turned_away": [{"kind": event.kind} | event.to_json() for event in history.refused],
+        "criteria": {event.criterion: event.result for event in history.criteria},
+    }
+
+
+def _print(history: History, facts: list[RecordedFact], head: Head, limit: int | None) -> None:
+    status, reason = _standing(history)
+    click.echo(safe(f"{history.run_id}: {status} ({reason}), {history.cycles} cycles, {len(history.facts)} facts"))
+    click.echo(f"ledger head {head}\n")
+    shown: dict[str, int] = {}
+    rows = []
+    for fact in facts:
+        count = shown[fact.promotion["key"]] = shown.get(fact.promotion["key"], 0) + 1
+        if limit is None or count <= limit:
+            rows.append(
+                (
+                    fact.ref,
+                    _short(fact.body),
+                    fact.proposal["confidence"],
+                    fact.promotion["proposer"],
+                    fact.promotion["approver"],
+                )
+            )
+    table(("fact", "says", "confidence", "proposer", "approver"), rows)
+    for name, count in shown.items():
+        if limit is not None and count > limit:
+            click.echo(f"{count - limit} more under {name}: --key {name}")
+    if history.gates:
+        gates = [
+            (gate.gate, f"{gate.proposal['key']}/{gate.proposal['id']}", *_decided(gate.decision))
+            for gate in history.gates.values()
+        ]
+        click.echo()
+        table(("gate", "about", "verdict", "by"), gates)
+    if history.refused:
+        click.echo(f"\n{len(history.refused)} proposals were duplicates, conflicts or rejected: --json lists them")
+
+
+def _decided(decision: Any) -> tuple[str, str]:
+    return ("open", "") if decision is None else (decision.verdict, decision.actor)
+
+
+def _short(body: object) -> str:
+    text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False)
+    return text if len(text) <= 100 else text[:99] + "…"

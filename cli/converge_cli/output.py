@@ -1,0 +1,46 @@
+"""What a command prints: data on stdout, everything else on stderr.
+
+With ``--json``, one JSON object a line and nothing else; without, tables and sentences for people. Text that comes from
+a run is untrusted: control characters in it never reach a terminal.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import click
+
+
+def emit(value: Mapping[str, Any]) -> None:
+    """Print one JSON object on one line of stdout."""
+    click.echo(json.dumps(value, ensure_ascii=False))
+
+
+def say(message: str) -> None:
+    """Tell a person something, on stderr."""
+    click.echo(safe(message), err=True)
+
+
+def safe(text: str) -> str:
+    """Return text without what could move a cursor or change a terminal; line breaks and tabs stay."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table on stdout; where that is no terminal, each row on one line, however long."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 10_000
+    grid = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for column in columns:
+        grid.add_column(column, overflow="fold")
+    for row in rows:
+        grid.add_row(*(Text(safe(str(cell))) for cell in row))
+    console.print(grid)

@@ -1,0 +1,65 @@
+"""How a run stands: one word, one exit code, and the object that every command prints for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from converge_cli.exit_codes import ExitCode
+from converge_core import ConvergeResult, Head, RunInfo, StopClass, read_event
+from converge_core.gates.stop import StopReason
+from converge_core.ledger.events import RunPaused, RunStopped
+
+_EXIT_CODES = {
+    StopClass.SUCCESS: ExitCode.CONVERGED,
+    StopClass.CANCELLED: ExitCode.INTERRUPTED,
+    StopClass.HUMAN: ExitCode.WAITING,
+    StopClass.BUDGET: ExitCode.BUDGET,
+    StopClass.VALIDATION: ExitCode.VIOLATED,
+    StopClass.FAILURE: ExitCode.FAILED,
+}
+
+
+def exit_code_of(result: ConvergeResult) -> ExitCode:
+    """Return the exit code of a run."""
+    code = _EXIT_CODES[result.stop_reason.stop_class]
+    return ExitCode.UNMET if code is ExitCode.CONVERGED and not result.criteria_met else code
+
+
+def status_of(reason: StopReason | None, *, waiting: bool = False) -> str:
+    """Return ``converged``, ``waiting``, ``stopped``, ``cancelled``, or ``open``.
+
+    ``open`` is a run that has neither stopped nor asked anybody: it is in motion, or its process has died.
+    """
+    if reason is None:
+        return "waiting" if waiting else "open"
+    named = {StopClass.SUCCESS: "converged", StopClass.HUMAN: "waiting", StopClass.CANCELLED: "cancelled"}
+    return named.get(reason.stop_class, "stopped")
+
+
+def standing_of_info(info: RunInfo) -> tuple[str, str]:
+    """Return status and reason of a run in the store, from its last entry alone."""
+    last = read_event(info.last.body) if info.last is not None else None
+    if isinstance(last, RunStopped):
+        reason = StopReason.from_json(dict(last.stop))
+        return status_of(reason), str(reason)
+    if isinstance(last, RunPaused):
+        return status_of(None, waiting=True), f"{len(last.gates)} gate(s) open"
+    return status_of(None), ""
+
+
+def result_json(result: ConvergeResult, head: Head) -> dict[str, Any]:
+    """Return a run's result as `run` prints it with ``--json``."""
+    pending = result.pause.requests if result.pause is not None else ()
+    return {
+        "run_id": result.run_id,
+        "status": status_of(result.stop_reason),
+        "stop_reason": result.stop_reason.to_json(),
+        "converged": result.converged,
+        "cycles": result.cycles,
+        "facts": result.integrity.fact_count,
+        "merkle_root": str(result.integrity.merkle_root),
+        "ledger_head": str(head),
+        "usage": result.usage.to_json(),
+        "criteria": {outcome.criterion.id: outcome.result.result for outcome in result.criteria_outcomes},
+        "pending": [request.to_json() for request in pending],
+    }
