@@ -14,6 +14,7 @@ from typing import Protocol
 
 from converge_core.context.facts import AnyFact, Fact
 from converge_core.context.state import Context
+from converge_core.ledger.canonical import canonical
 from converge_core.ledger.events import printable
 
 
@@ -82,10 +83,12 @@ def examine(invariant: Invariant, ctx: Context) -> Violation | None:
             return None
         if not isinstance(found, Violation):
             return Violation(f"the check returned a {type(found).__name__}, not None or a Violation")
-        facts = Violation.with_facts("", found.facts).facts
-        return Violation(printable(found.reason), tuple(map(printable, facts)))
+        violation = Violation.with_facts(printable(found.reason), found.facts)
+        canonical(violation.facts)  # refuses what the ledger cannot hold
+        return violation
     except Exception as error:
         return Violation(printable(f"the check raised {type(error).__name__}: {error}"))
+
 
 def structural(function: InvariantCheck) -> FunctionInvariant:
     """Make a structural invariant of a function, named after it."""

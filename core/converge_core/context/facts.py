@@ -97,7 +97,10 @@ class ProposedFact(Generic[P]):
         put(self, "confidence", confidence)
         put(self, "provenance", provenance)
         put(self, "subject", subject)
-        put(self, "evidence", evidence and tuple(e.ref if isinstance(e, Fact) else e for e in evidence))
+        if evidence != ():
+            cited = (evidence,) if isinstance(evidence, str) else evidence  # a lone text is one source, not its letters
+            evidence = tuple([piece.ref if isinstance(piece, Fact) else piece for piece in cited])
+        put(self, "evidence", evidence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +185,8 @@ class Fact(Generic[P]):
         """Say whether a proposal for this key and id states what this fact already states."""
         return (
             type(self.payload) is type(proposal.payload)
-            and self.payload == proposal.payload
             and self.subject == proposal.subject
+            and canonical(self.payload.body()) == canonical(proposal.payload.body())  # to Python, 1 equals True
         )
 
 

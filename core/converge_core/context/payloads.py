@@ -5,22 +5,27 @@ ledger keeps beside its body. Nothing is ever imported by name when a ledger is 
 `PayloadRegistry` of the engine says which class reads which family, and upcasters bring older
 versions up to the one the program knows. An unknown family is a loud error, never a silent ``None``.
 
-A fact that many read must not be changed by one of them, so a payload class with a mutable field
-(``list``, ``dict``, ``set``) is refused when it is defined, and `DataPayload` freezes its JSON.
+A fact that many read must not be changed by one of them, so a payload class with a field that can hold something
+mutable (``list``, ``dict``, ``Any``) is refused when it is defined, and `DataPayload` freezes its JSON. So is one with
+a set, frozen or not: its order depends on the process, and the ledger's bytes must not.
 """
 
 from __future__ import annotations
 
 import collections.abc as abc
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, ClassVar, NoReturn, Self, get_args, get_origin
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import is_dataclass
+from typing import Annotated, Any, ClassVar, NoReturn, Self, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 
 from converge_core.errors import PayloadError
 from converge_core.ledger.canonical import JsonValue, canonical, parse
 
-_MUTABLE = (list, dict, set, bytearray, abc.Mapping, abc.MutableMapping, abc.Sequence, abc.MutableSequence, abc.Set)
+_CHANGING = (abc.Mapping, abc.Set, abc.MutableSequence)
+_UNKNOWN = (Any, object, tuple)
+_OPEN = (abc.Sequence, abc.Iterable)
 _LARGEST_INTEGER = 2**53
 
 
@@ -31,6 +36,9 @@ class FrozenDict(dict[str, JsonValue]):
         raise TypeError("a fact is immutable: propose a new one instead of changing this")
 
     __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
+
+    def __reduce__(self) -> tuple[type[FrozenDict], tuple[dict[str, JsonValue]]]:
+        return FrozenDict, (dict(self),)  # a copy or pickle is made whole, not item by item
 
 
 def freeze(value: JsonValue) -> JsonValue:
@@ -57,14 +65,35 @@ FrozenObject = Annotated[Mapping[str, Any], AfterValidator(_freeze_object)]
 """The one mapping type a payload may have as a field: a JSON object, frozen when it is validated."""
 
 
-def _mutable_part(annotation: object) -> object | None:
-    """Return the first mutable type inside an annotation, or None."""
+def _loose_part(annotation: object, seen: frozenset[object] = frozenset()) -> object | None:
+    """Return the first type inside an annotation that does not hold still, or None."""
+    if annotation in _UNKNOWN or isinstance(annotation, TypeVar):
+        return annotation
+    if any(isinstance(item, AfterValidator) and item.func is _freeze_object for item in get_args(annotation)):
+        return None  # a FrozenObject
     origin = get_origin(annotation) or annotation
-    if origin in _MUTABLE:
-        return origin
-    if isinstance(origin, type) and issubclass(origin, BaseModel) and not origin.model_config.get("frozen"):
-        return origin
-    return next((found for part in get_args(annotation) if (found := _mutable_part(part))), None)
+    parts: Iterable[object] = get_args(annotation)
+    if isinstance(origin, type):
+        if origin in _OPEN or issubclass(origin, _CHANGING):
+            return origin
+        if issubclass(origin, BaseModel):
+            if not _holds_still(origin):
+                return origin
+            parts = () if origin in seen else (_declared(field) for field in origin.model_fields.values())
+        elif is_dataclass(origin) or (issubclass(origin, tuple) and origin is not tuple):
+            if is_dataclass(origin) and not origin.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+                return origin
+            parts = () if origin in seen else get_type_hints(origin, include_extras=True).values()
+    return next((found for part in parts if (found := _loose_part(part, seen | {origin})) is not None), None)
+
+
+def _declared(field: FieldInfo) -> object:
+    """Return a field's annotation with the metadata that pydantic has taken off it."""
+    return Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
+
+
+def _holds_still(model: type[BaseModel]) -> bool:
+    return bool(model.model_config.get("frozen")) and model.model_config.get("extra") != "allow"
 
 
 class FactPayload(BaseModel):
@@ -80,13 +109,14 @@ class FactPayload(BaseModel):
         super().__pydantic_init_subclass__(**kwargs)
         if not cls.family.strip() or cls.version < 1:
             raise TypeError(f"{cls.__name__} needs a non-blank `family` and a `version` of at least 1")
+        if not _holds_still(cls):
+            raise TypeError(f"{cls.__name__} must stay frozen, and know all its fields")
         for name, field in cls.model_fields.items():
-            if any(isinstance(item, AfterValidator) and item.func is _freeze_object for item in field.metadata):
-                continue
-            if part := _mutable_part(field.annotation):
+            part = _loose_part(_declared(field))
+            if part is not None:
                 raise TypeError(
-                    f"{cls.__name__}.{name} holds a mutable {getattr(part, '__name__', part)}: "
-                    "use a tuple, a frozenset, a frozen model or FrozenObject"
+                    f"{cls.__name__}.{name} can hold a {getattr(part, '__name__', part)}, which is mutable, unordered "
+                    "or unknown: use a tuple of what it holds, a frozen model or FrozenObject"
                 )
 
     def body(self) -> JsonValue:
@@ -187,11 +217,16 @@ class PayloadRegistry:
             upcaster = self._upcasters.get((family, step))
             if upcaster is None:
                 raise PayloadError(family, version, f"no upcaster from v{step} to v{step + 1}")
-            text = canonical(upcaster(parse(text)))
+            try:
+                text = canonical(upcaster(parse(text)))
+            except Exception as error:  # an upcaster is a plugin's, and meets what its author may not have foreseen
+                raise PayloadError(family, version, f"the upcaster of v{step} raised {type(error).__name__}") from error
         try:
             return payload.from_text(text)
         except ValidationError as error:
             raise PayloadError(family, version, one_line(error)) from error
+        except Exception as error:  # so is a validator
+            raise PayloadError(family, version, f"cannot be read: {type(error).__name__}") from error
 
 
 def one_line(error: ValidationError) -> str:

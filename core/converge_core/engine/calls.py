@@ -17,11 +17,8 @@ from converge_core.context.facts import ProposedFact
 from converge_core.context.payloads import PayloadRegistry
 from converge_core.context.state import Context
 from converge_core.gates.drafts import Draft, Malformed, draft, read_draft
-from converge_core.ledger.events import EffectReceived
+from converge_core.ledger.events import EffectReceived, printable
 from converge_core.suggestors.contract import AgentEffect, Refusal, Suggestor, as_effect
-
-MAX_REASON = 500
-"""Characters of a failure's reason that are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +101,12 @@ class Call:
         return Outcome(self.cycle, self.name, failure=Failure(code, printable(reason)))
 
     def _encoded(self, effect: AgentEffect) -> Outcome:
-        if not isinstance(effect.usage, Usage) or not all(isinstance(p, ProposedFact) for p in effect.proposals):
+        proposals = tuple(effect.proposals)
+        if not isinstance(effect.usage, Usage) or not all(isinstance(p, ProposedFact) for p in proposals):
             return self.failed("invalid_output", "an effect holds proposals (ProposedFact) and a Usage, nothing else")
         provenance = self.suggestor.provenance
         drafts = []
-        for proposal in effect.proposals:
+        for proposal in proposals:
             stamped = replace_provenance(proposal, provenance) if proposal.provenance is None else proposal
             drafts.append(draft(stamped, self.name, self.payloads, self.max_payload_bytes))
         return Outcome(self.cycle, self.name, tuple(drafts), effect.usage)
@@ -124,9 +122,3 @@ class Call:
 def replace_provenance(proposal: ProposedFact, provenance: str) -> ProposedFact:  # type: ignore[type-arg]
     """Return the proposal with another provenance."""
     return replace(proposal, provenance=provenance)
-
-
-def printable(text: str) -> str:
-    """Return a message as one line that is safe to store and to show, cut to `MAX_REASON` characters."""
-    line = " ".join(text.split()).encode(errors="replace").decode()
-    return "".join(character if character.isprintable() else "?" for character in line[:MAX_REASON])

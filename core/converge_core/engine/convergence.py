@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from converge_core.context.allowance import NOTHING, Allowance, Usage
 from converge_core.context.facts import ENGINE, Actor, AnyFact, AnyProposal, diagnostic
@@ -35,6 +35,7 @@ from converge_core.engine.setup import ConflictPolicy, Setup
 from converge_core.engine.steps import AwaitDecision, Execute, Step, Stopped
 from converge_core.errors import MisuseError, PayloadError
 from converge_core.gates import stop
+from converge_core.gates.answers import Gate, Refused, answer
 from converge_core.gates.budgets import Budget
 from converge_core.gates.drafts import Draft, Malformed, draft
 from converge_core.gates.hitl import GateDecision, GateRequest, HitlPause, Verdict, approval_id
@@ -48,15 +49,6 @@ from converge_core.ledger.hashes import ContentHash, IntegrityProof
 from converge_core.ledger.merkle import MerkleLog
 
 Judged = Draft | Malformed
-
-
-@dataclass(slots=True)
-class _Gate:
-    """A proposal that waits, and the answer once there is one."""
-
-    draft: Draft
-    request: GateRequest
-    decision: GateDecision | None = None
 
 
 class Convergence:
@@ -79,8 +71,10 @@ class Convergence:
         self._postponed: list[int] = []
         self._seen: dict[int, int] = {}
         self._checked: dict[tuple[InvariantClass, str], int] = {}
-        self._gates: dict[str, _Gate] = {}
+        self._gates: dict[str, Gate] = {}
+        self._now = ""
         self._refused: set[tuple[str, str]] = set()
+        self._asked: set[tuple[str, str]] = set()
         self._awaited: dict[str, int] = {}
         self._outcomes: dict[str, Outcome] = {}
         self._answered = False
@@ -144,14 +138,16 @@ class Convergence:
         refusals = []
         for decision in decisions:
             self._emit(decision.event())
-            refusal = self._refusal(decision)
-            if refusal is not None:
-                self._emit(refusal)
-                refusals.append(refusal)
-                continue
-            self._answered = True
-            if decision.verdict is not Verdict.DEFER:
-                self._gates[decision.gate_id].decision = decision
+            self._now = max(self._now, decision.at or "")  # authority that has ended does not come back with the clock
+            gate = self._answer(decision)
+            if isinstance(gate, Refused):
+                named = {"gate": decision.gate_id, "actor": str(decision.by)}
+                refusals.append(events.DecisionRefused(**named, code=gate.code, reason=gate.reason))
+                self._emit(refusals[-1])
+            else:
+                self._answered = True
+                self._count(decision, gate)
+                self._gates[decision.gate_id] = gate
         return tuple(refusals)
 
     def cancel(self, reason: str, actor: Actor) -> None:
@@ -231,7 +227,8 @@ class Convergence:
 
     def _script(self) -> Iterator[Step]:
         """The life of a run."""
-        yield from self._merge(self._inputs)
+        if self._inputs or self._log.all:
+            yield from self._merge(self._inputs)
         while True:
             while (barrier := self._barrier()) is not None:
                 yield from self._stop(barrier)
@@ -245,7 +242,7 @@ class Convergence:
                 self._take_in(outcomes)
                 changed = yield from self._merge([d for outcome in outcomes for d in outcome.drafts], failures)
             else:
-                changed = yield from self._merge((), failures)
+                changed = bool(failures) and (yield from self._merge((), failures))
             if not changed and not self._postponed:
                 yield from self._settle()
 
@@ -261,7 +258,7 @@ class Convergence:
         yield from self._check(InvariantClass.STRUCTURAL)
         if self._gates:
             decided = yield from self._await_decisions()
-            yield from self._judge_all(self._outcome_of(draft, decision) for draft, decision in decided)
+            yield from self._judge_all(self._decided(gate) for gate in decided)
             yield from self._check(InvariantClass.STRUCTURAL)
         yield from self._report(failures)
         yield from self._overspent()
@@ -312,12 +309,13 @@ class Convergence:
         """Return the calls of this cycle in registration order, and whose ``accepts`` could not answer."""
         setup = self.setup
         candidates = setup.index.candidates(self._dirty, self._postponed)
+        limit = self.budget.max_suggestors_per_cycle
+        if limit is not None:  # whoever had to wait is asked first, or the first registered would starve the others
+            candidates.sort(key=set(candidates).difference(self._postponed).__contains__)
         self._dirty, self._postponed = set(), []
-        self._awaited, self._outcomes = {}, {}
-        calls: list[Call] = []
+        calls: dict[int, Call] = {}
         failures: list[tuple[str, Failure]] = []
         allowance = self._allowance()
-        limit = self.budget.max_suggestors_per_cycle
         version = len(self._log.all)
         for position in candidates:
             registration = setup.suggestors[position]
@@ -335,12 +333,14 @@ class Convergence:
             if not accepts:
                 continue
             if limit is not None and len(calls) >= limit:
-                self._postponed.append(position)
+                if self._seen.get(position, -1) < version:  # one that has read all of this has nothing to wait for
+                    self._postponed.append(position)
                 self._skip(registration.name, "suggestors_per_cycle")
                 continue
-            self._awaited[registration.name] = position
-            calls.append(Call(self.cycles, registration.suggestor, ctx, setup.payloads, setup.max_payload_bytes))
-        return calls, failures
+            calls[position] = Call(self.cycles, registration.suggestor, ctx, setup.payloads, setup.max_payload_bytes)
+        self._awaited = {setup.suggestors[position].name: position for position in sorted(calls)}
+        self._outcomes = {}
+        return [calls[position] for position in self._awaited.values()], failures
 
     def _skip(self, name: str, code: str) -> None:
         self._emit(events.SuggestorSkipped(cycle=self.cycles, suggestor=name, code=code))
@@ -363,21 +363,24 @@ class Convergence:
 
     # --- what is proposed -------------------------------------------------------------------------------------------
 
-    def _judge_all(self, items: Iterable[tuple[Judged, Actor | None] | None]) -> Iterator[Step]:
+    def _judge_all(self, items: Iterable[tuple[Judged, Gate | None] | None]) -> Iterator[Step]:
         """Judge proposals one by one; a stop leaves the rest unjudged, and counts them."""
         queue = deque(item for item in items if item is not None)
         ctx = self._view()
         while queue:
-            item, approver = queue.popleft()
+            item, passed = queue.popleft()
             ctx.version = len(self._log.all)
-            reason = self._judge(item, approver, ctx)
+            reason = self._judge(item, passed, ctx)
             if isinstance(reason, stop.FactBudgetExhausted):
-                queue.appendleft((item, approver))
+                queue.appendleft((item, passed))
             if reason is not None:
                 yield from self._stop(reason, held=len(queue))
 
-    def _judge(self, item: Judged, approver: Actor | None, ctx: Context) -> stop.StopReason | None:
-        """Take one proposal through all gates: rejected, duplicate, conflict, gated, or promoted."""
+    def _judge(self, item: Judged, passed: Gate | None, ctx: Context) -> stop.StopReason | None:
+        """Take one proposal through all gates: rejected, duplicate, conflict, gated, or promoted.
+
+        ``passed`` is the human gate that lets it through, if one does.
+        """
         if isinstance(item, Malformed):
             self._turn_away(item, item.code, item.reason)
             return None
@@ -393,13 +396,15 @@ class Convergence:
         existing = self._log.by_ref.get(f"{proposal.key}/{proposal.id}")
         if existing is not None:
             return self._meet(existing, item)
-        if approver is None and item.proposer != ENGINE.id and self._gate(item):
+        if passed is None and item.proposer != ENGINE.id and self._gate(item):
             return None
         if len(self._log.all) >= self.budget.max_facts:
             return stop.FactBudgetExhausted(len(self._log.all), self.budget.max_facts)
-        gate, authority = (ENGINE_GATE, "policy") if approver is None else (HUMAN_GATE, "hitl")
+        gate_id, approver, authority = ENGINE_GATE, ENGINE, "policy"
+        if passed is not None and passed.decision is not None:
+            gate_id, approver, authority = HUMAN_GATE, passed.decision.by, passed.authority
         lamport = len(self._log.all) + 1
-        fact, body = self.setup.gate.promote(validated, approver or ENGINE, authority, self.cycles, lamport, gate)
+        fact, body = self.setup.gate.promote(validated, approver, authority, self.cycles, lamport, gate_id)
         self._entries.append(Entry("fact_promoted", body, fact.hash))
         self._append(fact)
         return None
@@ -417,22 +422,25 @@ class Convergence:
     def _gate(self, item: Draft) -> bool:
         """Hold a proposal for a human if one must decide, and say whether it is held (or was refused before)."""
         policy = self.setup.hitl
-        code = policy.reason_to_ask(item) if policy is not None else None
-        if policy is None or code is None:
+        if policy is None:
             return False
-        if item.content in self._refused:
+        if self._refused and item.content in self._refused:
             self._turn_away(item, "refused_before", "a human has rejected the same content in this run")
             return True
-        if any(gate.draft.content == item.content for gate in self._gates.values()):
+        if self._asked and item.content in self._asked:
             self._duplicate(item, "gated")
             return True
+        code = policy.reason_to_ask(item)
+        if code is None:
+            return False
+        self._asked.add(item.content)
         gate_id = approval_id(self.run_id, self.cycles, item.hash)
-        self._gates[gate_id] = _Gate(item, GateRequest.of(item, gate_id, self.cycles, code, policy.timeout))
+        self._gates[gate_id] = Gate(item, GateRequest.of(item, gate_id, self.cycles, code, policy.timeout))
         self._emit(events.ProposalGated(cycle=self.cycles, **item.named, gate=gate_id, code=code))
         return True
 
     def _turn_away(self, item: Judged, code: str, reason: str) -> None:
-        self._emit(events.ProposalRejected(cycle=self.cycles, **item.named, code=code, reason=reason))
+        self._emit(events.ProposalRejected(cycle=self.cycles, **item.named, code=code, reason=printable(reason)))
 
     def _duplicate(self, item: Draft, code: str) -> None:
         self._emit(events.ProposalDuplicate(cycle=self.cycles, **item.named, code=code))
@@ -450,33 +458,36 @@ class Convergence:
 
     # --- what people decide -----------------------------------------------------------------------------------------
 
-    def _open_gates(self) -> list[_Gate]:
+    def _open_gates(self) -> list[Gate]:
         return [gate for gate in self._gates.values() if gate.decision is None]
 
-    def _await_decisions(self) -> Generator[Step, None, list[tuple[Draft, GateDecision]]]:
-        """Wait until every gate of this cycle is decided; return the answers in merge order."""
+    def _await_decisions(self) -> Generator[Step, None, list[Gate]]:
+        """Wait until every gate of this cycle is decided; return them in merge order."""
         while waiting := self._open_gates():
             requests = tuple(gate.request for gate in waiting)
             self._emit(events.RunPaused(cycle=self.cycles, gates=tuple(request.gate_id for request in requests)))
             yield AwaitDecision(self.cycles, requests)
-        gates, self._gates = self._gates.values(), {}
-        return [(gate.draft, gate.decision) for gate in gates if gate.decision is not None]
+        decided, self._gates, self._asked = list(self._gates.values()), {}, set()
+        return decided
 
-    def _refusal(self, decision: GateDecision) -> events.DecisionRefused | None:
-        """Say why an answer does not count, if it does not."""
-        gate = self._gates.get(decision.gate_id)
-        code = reason = None
-        if gate is None:
-            code, reason = "unknown_gate", "no such gate is open in this run"
-        elif gate.decision is not None:
-            code, reason = "already_decided", f"decided by {gate.decision.by}"
-        elif decision.verdict is Verdict.EDIT:
+    def _answer(self, decision: GateDecision) -> Gate | Refused:
+        """Return what an answer makes of its gate, or why it does not count."""
+        gate, policy = self._gates.get(decision.gate_id), self.setup.hitl
+        if gate is None or policy is None:
+            return Refused("unknown_gate", "no such gate is open in this run")
+        answered = answer(gate, decision, policy.approval, self._now)
+        if isinstance(answered, Gate) and decision.verdict is Verdict.EDIT:
             edited = self._edited(gate.draft, decision)
             if isinstance(edited, Malformed):
-                code, reason = edited.code, edited.reason
-        if code is None or reason is None:
-            return None
-        return events.DecisionRefused(gate=decision.gate_id, actor=str(decision.by), code=code, reason=reason)
+                return Refused(edited.code, edited.reason)
+        return answered
+
+    def _count(self, decision: GateDecision, gate: Gate) -> None:
+        """Record an approval that others have to join."""
+        policy = self.setup.hitl
+        if policy is not None and gate.decision is None and decision.verdict is Verdict.APPROVE:
+            have, needs = len(gate.approvals), policy.approval.needs
+            self._emit(events.ApprovalCounted(gate=decision.gate_id, actor=str(decision.by), have=have, needs=needs))
 
     def _edited(self, gated: Draft, decision: GateDecision) -> Judged:
         """Return the proposal that a human puts in the place of a gated one."""
@@ -491,17 +502,19 @@ class Convergence:
         proposal = replace(original, payload=payload, confidence=1.0, provenance=str(decision.by))
         return draft(proposal, str(decision.by), self.setup.payloads, self.setup.max_payload_bytes)
 
-    def _outcome_of(self, gated: Draft, decision: GateDecision) -> tuple[Judged, Actor | None] | None:
-        """Return what a decision lets through the gates, with the human who answers for it."""
+    def _decided(self, gate: Gate) -> tuple[Judged, Gate] | None:
+        """Return what a decision lets through the gates, with the gate that lets it."""
+        gated, decision = gate.draft, gate.decision
+        if decision is None:
+            return None
         if decision.verdict is Verdict.APPROVE:
-            return gated, decision.by
+            return gated, gate
         if decision.verdict is Verdict.EDIT:
-            return self._made(self._edited(gated, decision)), decision.by
-        proposal = gated.proposal
+            return self._made(self._edited(gated, decision)), gate
         why = decision.reason or "no reason provided"
         self._refused.add(gated.content)
         self._turn_away(gated, "rejected_by_human", f"{decision.by}: {why}")
-        message = f"HITL gate rejected proposal '{proposal.id}' by {decision.by.id}: {why}"
+        message = f"HITL gate rejected proposal '{gated.proposal.id}' by {decision.by.id}: {why}"
         self._state(diagnostic(f"hitl-rejected:{gated.hash[:16]}", "hitl", message))
         return None
 

@@ -12,6 +12,7 @@ from converge_core.engine.calls import Call, Outcome
 from converge_core.engine.convergence import Convergence
 from converge_core.engine.result import ConvergeResult
 from converge_core.engine.steps import AwaitDecision, Execute, Stopped
+from converge_core.gates.hitl import GateRequest
 from converge_core.ledger.events import Entry
 from converge_core.ports import Approver, Clock, Executor, Ledger, Observer
 
@@ -43,6 +44,7 @@ async def drive(
     """
     executor = executor or SequentialExecutor()
     collected = list(log)
+    asked: tuple[GateRequest, ...] = ()
     while True:
         if clock is not None:
             run.observe_time(clock())
@@ -58,9 +60,9 @@ async def drive(
             case Execute():
                 run.receive(await executor.execute(step.batch))
             case AwaitDecision():
-                decisions = await approver.decide(step.requests) if approver is not None else ()
-                if not decisions:
+                if approver is None or step.requests == asked:  # nobody had an answer that counts
                     return run.result(log=collected)
-                run.decide(decisions)
+                asked = step.requests
+                run.decide(await approver.decide(asked))
             case Stopped(result):
                 return result

@@ -72,7 +72,8 @@ class Engine:
     def register_suggestor(self, suggestor: Suggestor, pack: str | None = None) -> None:
         """Register a suggestor, as part of a pack if one is named. Registration order is merge order.
 
-        Raises MisuseError for a name that is blank, too long, reserved or taken.
+        Raises MisuseError for a name that is blank, too long, reserved or taken, and for a dependency that is no
+        selector.
         """
         name = _checked_name("suggestor", getattr(suggestor, "name", None))
         if name in self._positions:
@@ -81,10 +82,10 @@ class Engine:
             raise MisuseError(f"the name {name!r} is reserved for inputs, the engine and people")
         self._own()
         registration = Registration.of(suggestor, pack)
-        dependencies = tuple(suggestor.dependencies)
+        dependencies = _checked_selectors(name, suggestor.dependencies)
         for selector in dependencies:
             payload = selector[1] if isinstance(selector, tuple) else selector
-            if isinstance(payload, type) and issubclass(payload, FactPayload):
+            if not isinstance(payload, ContextKey):
                 self.payloads.register(payload)
         self._index.add(len(self._suggestors), dependencies)
         self._positions[registration.name] = len(self._suggestors)
@@ -229,9 +230,21 @@ class Engine:
 
 
 def _checked_name(what: str, name: object) -> str:
-    if not isinstance(name, str) or not name.strip() or not name.isprintable() or len(name) > MAX_NAME:
-        raise MisuseError(f"a {what} needs a name of 1 to {MAX_NAME} printable characters, not {name!r:.80}")
-    return name
+    if isinstance(name, str) and name.strip() and name.isprintable() and len(name.encode()) <= MAX_NAME:
+        return name
+    raise MisuseError(f"a {what} needs a name of 1 to {MAX_NAME} bytes of printable characters, not {name!r:.80}")
+
+
+def _checked_selectors(name: str, dependencies: Iterable[Selector]) -> tuple[Selector, ...]:
+    """Return the dependencies of a suggestor; a lone key would be taken for its letters, and nothing wake it."""
+    selectors = tuple(dependencies)
+    for selector in selectors:
+        key, payload = selector if isinstance(selector, tuple) and len(selector) == 2 else (selector, FactPayload)
+        if not isinstance(key, ContextKey):
+            key, payload = ContextKey.SEEDS, key
+        if not isinstance(payload, type) or not issubclass(payload, FactPayload):
+            raise MisuseError(f"{name!r} depends on {selector!r:.80}: a tuple of keys, payload classes or pairs is needed")
+    return selectors
 
 
 def _first(entries: Sequence[Entry]) -> events.RunStarted:

@@ -7,7 +7,6 @@ replay meets exactly what the run met.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import cast
@@ -114,10 +113,11 @@ def _check_form(proposal: AnyProposal) -> None:
         raise _Refused("blank_provenance", "a proposal must say where it comes from")
     _check_text("provenance", proposal.provenance)
     confidence = proposal.confidence
-    if isinstance(confidence, bool) or not isinstance(confidence, int | float) or not math.isfinite(confidence):
-        raise _Refused("invalid_confidence", f"confidence {_shown(confidence)} is not a finite number")
-    if not 0.0 <= confidence <= 1.0:
-        raise _Refused("invalid_confidence", f"confidence {confidence} is not within 0.0 and 1.0")
+    if isinstance(confidence, bool) or not isinstance(confidence, int | float):
+        raise _Refused("invalid_confidence", f"confidence is a number, not a {_shown(confidence)}")
+    if not 0.0 <= confidence <= 1.0:  # which NaN is not, either
+        shown = confidence if isinstance(confidence, float) else _shown(confidence)
+        raise _Refused("invalid_confidence", f"confidence {shown} is not within 0.0 and 1.0")
     if proposal.subject is not None and not isinstance(proposal.subject, SubjectRef):
         raise _Refused("invalid_subject", f"{_shown(proposal.subject)!r} is not a SubjectRef")
     if proposal.evidence:

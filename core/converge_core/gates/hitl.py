@@ -16,6 +16,7 @@ from converge_core.context.facts import Actor, ActorKind
 from converge_core.context.keys import KIND_OF_KEY, ContextKey, ProposalKind
 from converge_core.context.payloads import FactPayload
 from converge_core.errors import MisuseError
+from converge_core.gates.authority import ApprovalPolicy, instant
 from converge_core.gates.drafts import Draft
 from converge_core.ledger.canonical import JsonValue, canonical, parse
 from converge_core.ledger.events import DecisionReceived, Entry
@@ -54,6 +55,7 @@ class HitlPolicy:
     gated_kinds: tuple[ProposalKind, ...] = ()
     gated_suggestors: tuple[str, ...] = ()
     timeout: TimeoutPolicy = TimeoutPolicy()
+    approval: ApprovalPolicy = ApprovalPolicy()
 
     def __post_init__(self) -> None:
         threshold = self.confidence_threshold
@@ -76,6 +78,7 @@ class HitlPolicy:
     def to_json(self) -> dict[str, JsonValue]:
         """Return the policy as it stands in the ledger."""
         return {
+            "approval": self.approval.to_json(),
             "confidence_threshold": self.confidence_threshold,
             "gated_keys": [key.value for key in self.gated_keys],
             "gated_kinds": [kind.value for kind in self.gated_kinds],
@@ -144,23 +147,33 @@ class GateRequest:
 
 
 class Verdict(StrEnum):
-    """What a human may answer at a gate."""
+    """What may be answered at a gate; ``escalate`` is a time-out's alone."""
 
     APPROVE = "approve"
     REJECT = "reject"
     EDIT = "edit"
     DEFER = "defer"
+    ESCALATE = "escalate"
 
 
 @dataclass(frozen=True, slots=True)
 class GateDecision:
-    """An answer to one gate, by name. Make it with `approve`, `reject`, `edit` or `defer`."""
+    """An answer to one gate, by name. Make it with `approve`, `reject`, `edit` or `defer`.
+
+    ``at`` is when it was given, by the driver's clock (UTC, ``2026-10-31T18:00:00Z``); it is needed where an approver's
+    authority ends one day. Raises MisuseError for another form.
+    """
 
     gate_id: str
     verdict: Verdict
     by: Actor
     reason: str | None = None
     payload: Mapping[str, JsonValue] | None = None
+    at: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.at is not None:
+            instant(self.at)
 
     @classmethod
     def approve(cls, gate_id: str, by: str | Actor, reason: str | None = None) -> Self:
@@ -186,13 +199,18 @@ class GateDecision:
     def event(self) -> DecisionReceived:
         """Return the answer as the input event that enters the ledger."""
         return DecisionReceived(
-            gate=self.gate_id, verdict=self.verdict.value, actor=str(self.by), reason=self.reason, payload=self.payload
+            gate=self.gate_id,
+            verdict=self.verdict.value,
+            actor=str(self.by),
+            reason=self.reason,
+            payload=self.payload,
+            at=self.at,
         )
 
     @classmethod
     def from_event(cls, event: DecisionReceived) -> Self:
         """Read the answer back. Raises ValueError."""
-        return cls(event.gate, Verdict(event.verdict), Actor.parse(event.actor), event.reason, event.payload)
+        return cls(event.gate, Verdict(event.verdict), Actor.parse(event.actor), event.reason, event.payload, event.at)
 
 
 def _actor(by: str | Actor) -> Actor:

@@ -8,7 +8,7 @@ from typing import ClassVar, Protocol
 
 from converge_core.context.state import Context
 from converge_core.gates.stop import Converged, CriteriaMet, HumanInterventionRequired, StopReason
-from converge_core.ledger.events import CriterionEvaluated
+from converge_core.ledger.events import CriterionEvaluated, printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +89,16 @@ def judge(criterion: Criterion, evaluator: CriterionEvaluator | None, ctx: Conte
     if evaluator is None:
         return CriterionOutcome(criterion, Indeterminate("no evaluator"))
     try:
-        result = evaluator.evaluate(criterion, ctx)
+        outcome = CriterionOutcome(criterion, evaluator.evaluate(criterion, ctx))
+        outcome.event().entry()  # refuses what is no result, and what the ledger cannot hold
     except Exception as error:  # an evaluator that cannot answer decides nothing
-        return CriterionOutcome(criterion, Indeterminate(f"the evaluator raised {type(error).__name__}: {error}"))
-    if isinstance(result, Met):
-        for ref in result.evidence:
+        reason = printable(f"the evaluator raised {type(error).__name__}: {error}")
+        return CriterionOutcome(criterion, Indeterminate(reason))
+    if isinstance(outcome.result, Met):
+        for ref in outcome.result.evidence:
             if ctx.resolve(ref) is None:
                 return CriterionOutcome(criterion, Indeterminate(f"evidence {ref!r} does not exist"))
-    return CriterionOutcome(criterion, result)
+    return outcome
 
 
 def stop_reason_of(outcomes: Iterable[CriterionOutcome]) -> StopReason:

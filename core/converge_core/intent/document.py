@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from converge_core.context.keys import ContextKey, ProposalKind
 from converge_core.engine.setup import ConflictPolicy
+from converge_core.errors import MisuseError
+from converge_core.gates.authority import ApprovalPolicy, AuthorityGrant, AuthorityScope
 from converge_core.gates.budgets import Budget
 from converge_core.gates.drafts import DEFAULT_MAX_PAYLOAD_BYTES
 from converge_core.gates.hitl import HitlPolicy, TimeoutAction, TimeoutPolicy
@@ -104,6 +106,30 @@ class TimeoutSection(_Section):
     action: TimeoutAction = Field(default=TimeoutAction.REJECT, description="What follows.")
 
 
+class ApproverSection(_Section):
+    """Somebody who may decide: a person (`actor`), or the `members` of a `role`."""
+
+    actor: str | None = Field(default=None, min_length=1, description="One person, by name.")
+    role: str | None = Field(default=None, min_length=1, description="A role; its `members` may decide.")
+    members: tuple[str, ...] = Field(default=(), description="Who has the role.")
+    keys: tuple[ContextKey, ...] = Field(default=(), description="What they may decide about; everything, when empty.")
+    until: str | None = Field(default=None, description="When their authority ends: a date, or a moment in UTC.")
+    level: int = Field(default=1, ge=1, description="1 is asked first; 2 when a gate is escalated, and so on.")
+
+    @model_validator(mode="after")
+    def _one_form(self) -> ApproverSection:
+        if (self.actor is None) == (self.role is None):
+            raise ValueError("give either `actor`, or `role` with its `members`")
+        if (self.role is None) == bool(self.members):
+            raise ValueError("`members` belong to a `role`, and a role needs some")
+        return self
+
+    def grant(self) -> AuthorityGrant:
+        """Return the grant as the engine takes it. Raises MisuseError for a moment that is none."""
+        members = self.members if self.actor is None else (self.actor,)
+        return AuthorityGrant(self.actor or str(self.role), members, AuthorityScope(self.keys, self.until), self.level)
+
+
 class HitlSection(_Section):
     """Which proposals a human must decide."""
 
@@ -112,11 +138,22 @@ class HitlSection(_Section):
     kinds: tuple[ProposalKind, ...] = Field(default=(), description="Ask for these kinds of proposals.")
     suggestors: tuple[str, ...] = Field(default=(), description="Ask for everything these suggestors propose.")
     timeout: TimeoutSection = Field(default=TimeoutSection(), description="What happens when nobody answers.")
+    approvers: tuple[ApproverSection, ...] = Field(default=(), description="Who may decide; anyone, when empty.")
+    needs: int = Field(default=1, ge=1, description="How many different people must approve.")
+
+    @model_validator(mode="after")
+    def _can_be_satisfied(self) -> HitlSection:
+        self.policy()
+        return self
 
     def policy(self) -> HitlPolicy:
-        """Return the policy as the engine takes it."""
+        """Return the policy as the engine takes it. Raises ValueError for one that nobody can satisfy."""
         timeout = TimeoutPolicy(self.timeout.seconds, self.timeout.action)
-        return HitlPolicy(self.confidence_at_most, self.keys, self.kinds, self.suggestors, timeout)
+        try:
+            approval = ApprovalPolicy(tuple(approver.grant() for approver in self.approvers), self.needs)
+        except MisuseError as error:
+            raise ValueError(str(error)) from error
+        return HitlPolicy(self.confidence_at_most, self.keys, self.kinds, self.suggestors, timeout, approval)
 
 
 class ValidationSection(_Section):

@@ -23,12 +23,12 @@ class Scope:
         """Return why a proposal is out of scope, or None."""
         body = proposal.payload.body()
         for dimension in dict.fromkeys(name for name, _ in self.constraints):
-            allowed = {value for name, value in self.constraints if name == dimension}
+            allowed = [value for name, value in self.constraints if name == dimension]
             named = body.get(dimension) if isinstance(body, Mapping) else None
             if named is None and proposal.subject is not None and proposal.subject.kind == dimension:
                 named = proposal.subject.id
             if named is not None and named not in allowed:
-                return f"{dimension} {named!r} is not among {', '.join(sorted(allowed))}"
+                return f"{dimension} {named!r} is not among {', '.join(sorted(set(allowed)))}"
         return None
 
     def to_json(self) -> list[JsonValue]:

@@ -27,6 +27,7 @@ def printable(text: str) -> str:
     line = " ".join(text.split()).encode(errors="replace").decode()
     return "".join(character if character.isprintable() else "?" for character in line[:MAX_REASON])
 
+
 class Entry(NamedTuple):
     """A line of the ledger: kind, canonical JSON body, and the body's RFC 6962 leaf hash (32 bytes)."""
 
@@ -148,7 +149,7 @@ class EffectReceived(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionReceived(Event):
-    """Somebody's answer at a human gate. ``payload`` is the edited payload (family, version, body)."""
+    """Somebody's answer at a human gate, and when (``at``). ``payload`` is an edited one (family, version, body)."""
 
     kind: ClassVar[str] = "decision_received"
     is_input: ClassVar[bool] = True
@@ -157,6 +158,7 @@ class DecisionReceived(Event):
     actor: str
     reason: str | None = None
     payload: Mapping[str, JsonValue] | None = None
+    at: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,13 +288,24 @@ class ProposalGated(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionRefused(Event):
-    """An answer that does not count: unknown gate, decided already, or a payload that does not fit."""
+    """An answer that does not count: unknown gate, decided already, no authority, a payload that does not fit."""
 
     kind: ClassVar[str] = "decision_refused"
     gate: str
     actor: str
     code: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalCounted(Event):
+    """An approval that is not yet enough: ``have`` of the ``needs`` different people have approved."""
+
+    kind: ClassVar[str] = "approval_counted"
+    gate: str
+    actor: str
+    have: int
+    needs: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -378,6 +391,7 @@ EVENTS: dict[str, type[Event]] = {
         ProposalConflicted,
         ProposalGated,
         DecisionRefused,
+        ApprovalCounted,
         FactPromoted,
         InvariantViolatedEvent,
         CriterionEvaluated,
