@@ -5,11 +5,14 @@ from __future__ import annotations
 import getpass
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
+from converge_adapters.timeouts import moment
+from converge_cli.editing import edit_payload
 from converge_cli.output import safe, say
-from converge_core import Actor, GateDecision, GateRequest
+from converge_core import Actor, GateDecision, GateRequest, PayloadRegistry, Verdict
 
 
 def current_actor(name: str | None = None) -> Actor:
@@ -27,16 +30,15 @@ class YesApprover:
     async def decide(self, requests: Sequence[GateRequest]) -> Sequence[GateDecision]:
         """Approve every request."""
         self.approved += len(requests)
-        return [GateDecision.approve(request.gate_id, self.actor, "--yes") for request in requests]
+        return [GateDecision.approve(request.gate_id, self.actor, "--yes", at=moment()) for request in requests]
 
 
 class PromptApprover:
     """Asks the person at the terminal, gate by gate; ``quit`` leaves the rest open."""
 
-    CHOICES = "approve, reject, defer or quit"
-
-    def __init__(self, actor: Actor) -> None:
+    def __init__(self, actor: Actor, payloads: PayloadRegistry) -> None:
         self.actor = actor
+        self._payloads = payloads
         self._deferred: set[str] = set()
 
     async def decide(self, requests: Sequence[GateRequest]) -> Sequence[GateDecision]:
@@ -52,19 +54,26 @@ class PromptApprover:
         return decisions
 
     def _ask(self, request: GateRequest) -> GateDecision | None:
+        question = f"[a]pprove, [r]eject, [e]dit, [d]efer or [q]uit ({self.actor.id})"
         while True:
-            answer = click.prompt(f"[a]pprove, [r]eject, [d]efer or [q]uit ({self.actor.id})", err=True).strip().lower()
+            answer = click.prompt(question, err=True).strip().lower()
             if answer in ("a", "approve"):
-                return GateDecision.approve(request.gate_id, self.actor)
+                return GateDecision.approve(request.gate_id, self.actor, at=moment())
             if answer in ("r", "reject"):
-                reason = click.prompt("reason", err=True, default="", show_default=False)
-                return GateDecision.reject(request.gate_id, self.actor, reason or None)
-            if answer in ("d", "defer"):
+                reason = click.prompt("reason", err=True)
+                return GateDecision.reject(request.gate_id, self.actor, reason, at=moment())
+            if answer in ("e", "edit"):
+                payload: Any = request.proposal["payload"]
+                edited = edit_payload(payload, self._payloads, request.ref)
+                if edited is not None:
+                    return GateDecision(request.gate_id, Verdict.EDIT, self.actor, None, edited, moment())
+            elif answer in ("d", "defer"):
                 self._deferred.add(request.gate_id)
-                return GateDecision.defer(request.gate_id, self.actor)
-            if answer in ("q", "quit"):
+                return GateDecision.defer(request.gate_id, self.actor, at=moment())
+            elif answer in ("q", "quit"):
                 return None
-            say(f"please answer {self.CHOICES}")
+            else:
+                say("please answer approve, reject, edit, defer or quit, or its first letter")
 
 
 WHY_ASKED = {

@@ -176,6 +176,9 @@ class _Composer:
             return entry.factory(entry.config.model_validate(config), Site(name, self.load))
         except ValidationError as error:
             self.problems += problems_of(error, self.document, config_path)
+        except IntentError as error:  # a factory's own findings, each with its path inside the configuration
+            for problem in error.problems:
+                self._fault((*config_path, *filter(None, problem.path.split("."))), problem.message)
         except (ConvergeError, LookupError, ValueError, TypeError) as error:
             self._fault(config_path, str(error.args[0] if isinstance(error, LookupError) else error))
         return None

@@ -20,7 +20,20 @@ COMMANDS: Mapping[str, str] = {
     "run": "Run an intent to its fixed point.",
     "runs": "List the runs of the ledger.",
     "show": "Show a run: its facts, its gates, its stop.",
-    "verify": "Check that a run is what was written.",
+    "resume": "Go on with a run where its ledger ends.",
+    "approvals": "List what waits for people; expire what nobody answered.",
+    "approve": "Approve gated proposals.",
+    "reject": "Reject gated proposals.",
+    "edit": "Put another payload in the place of a gated one.",
+    "correct": "Supersede a fact that is wrong.",
+    "fork": "Start another run from the end of a cycle of this one.",
+    "verify": "Check that a run, or a proof from one, is what it is said to be.",
+    "prove": "Prove that a fact was promoted, or that a run has only grown.",
+    "head": "Print the head of a run as a checkpoint, signed or not.",
+    "keys": "Make keys that sign heads.",
+    "explain": "Show why a fact holds, back to the inputs.",
+    "export": "Write a run as JSON lines, a flowchart or a page.",
+    "import": "Bring an exported run into the ledger.",
     "replay": "Derive a run again from its recorded inputs.",
     "plugins": "List the plugins and what they offer.",
     "schema": "Print the JSON Schema of intent.yaml.",
@@ -81,13 +94,16 @@ def _explain(error: Exception) -> int:
         return ExitCode.ERROR
     from converge_cli.output import say
     from converge_core import ConvergeError, IntentError, LedgerCorrupt, ReplayDifference
+    from converge_core.ledger.proofs import ProofRefused
 
     if isinstance(error, IntentError):
         say(str(error))
         return ExitCode.INVALID_INTENT
     if isinstance(error, ConvergeError | OSError):
         say(f"converge: {error}")
-        return ExitCode.CORRUPT if isinstance(error, LedgerCorrupt | ReplayDifference) else ExitCode.ERROR
+        return (
+            ExitCode.CORRUPT if isinstance(error, LedgerCorrupt | ReplayDifference | ProofRefused) else ExitCode.ERROR
+        )
     say(f"converge: {type(error).__name__}: {error}\nThis is a fault of Converge or of a plugin; --debug shows where.")
     return ExitCode.ERROR
 

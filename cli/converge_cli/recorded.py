@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from converge_adapters.documents import Document
 from converge_adapters.event_loop import run_async
-from converge_cli.compose import compose
+from converge_adapters.timeouts import overdue
+from converge_cli.compose import Composition, compose
 from converge_cli.session import Session
-from converge_core import ConvergeError, Engine, Entry, Head, Ledger, LedgerCorrupt, StoredEntry, read_event, verify
+from converge_core import (
+    ConvergeError,
+    Convergence,
+    Engine,
+    Entry,
+    GateDecision,
+    Head,
+    Ledger,
+    LedgerCorrupt,
+    StoredEntry,
+    read_event,
+    replay,
+    verify,
+)
 from converge_core.ledger.events import RunStarted
-
-T = TypeVar("T")
+from converge_core.ledger.replay import changes
 
 
 def with_ledger(ledger: Ledger, work: Callable[..., Any], *args: object) -> Any:
@@ -40,17 +54,52 @@ def entries_of(stored: Sequence[StoredEntry]) -> list[Entry]:
     return [Entry(entry.kind, entry.body, entry.leaf) for entry in stored]
 
 
-def engine_of(session: Session, run_id: str, entries: Sequence[Entry]) -> Engine:
-    """Set up the engine of a recorded run again, from the intent that its ledger keeps.
-
-    Raises ConvergeError when the run was not started from an intent file, IntentError when what the intent names is
-    no longer there: a plugin that has been uninstalled, code that has moved.
-    """
+def source_of(run_id: str, entries: Sequence[Entry]) -> tuple[Document, Path]:
+    """Return the intent that a run's ledger keeps, and its folder. Raises ConvergeError where there is none."""
     started = read_event(entries[0].body) if entries else None
     if not isinstance(started, RunStarted):
         raise LedgerCorrupt(run_id, 0, "run_started", "nothing" if started is None else started.kind)
     source: Any = started.source
     if source is None:
         raise ConvergeError(f"run {run_id!r} was not started from an intent file, so its engine cannot be set up here")
-    document = Document.of(source["document"], f"the intent of {run_id}")
-    return compose(document, session.offers, Path(source["folder"]), with_inputs=False).engine
+    return Document.of(source["document"], f"the intent of {run_id}"), Path(source["folder"])
+
+
+def composition_of(session: Session, run_id: str, entries: Sequence[Entry]) -> Composition:
+    """Set up the engine of a recorded run again, from the intent that its ledger keeps; its inputs stay unread.
+
+    Raises IntentError when what the intent names is no longer there: a plugin that was uninstalled, code that moved.
+    """
+    document, folder = source_of(run_id, entries)
+    return compose(document, session.offers, folder, with_inputs=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A recorded run, ready to go on: the machine stands where the ledger's ``size`` entries end.
+
+    ``expired`` are the decisions that the time-out policy has made on loading; ``changes`` is what differs from the
+    recorded setup, where that was accepted.
+    """
+
+    engine: Engine
+    run: Convergence
+    size: int
+    expired: list[GateDecision]
+    changes: tuple[str, ...]
+
+
+async def reload(session: Session, ledger: Ledger, run_id: str, *, accept_changes: bool = False) -> Loaded:
+    """Read, verify and replay a run; gates whose time is up are decided by their policy.
+
+    Raises LedgerCorrupt, UnknownRun, ReplayDifference, or SetupChanged unless ``accept_changes``.
+    """
+    stored = await ledger.read(run_id)
+    verify(run_id, stored)
+    entries = entries_of(stored)
+    engine = composition_of(session, run_id, entries).engine
+    run = replay(engine, entries, accept_changes=accept_changes)
+    levels = engine.hitl_policy.approval.levels if engine.hitl_policy is not None else 1
+    expired = overdue(run.open_gates, levels, stored)
+    run.decide(expired)
+    return Loaded(engine, run, len(entries), expired, changes(entries, run))

@@ -19,6 +19,7 @@ from converge_core.context.snapshot import restore, snapshot
 from converge_core.context.state import Context, ContextState, FactView
 from converge_core.context.subjects import SubjectRef
 from converge_core.engine.calls import Call, Outcome
+from converge_core.engine.changes import SetupChanged
 from converge_core.engine.convergence import Convergence
 from converge_core.engine.drive import SequentialExecutor, drive
 from converge_core.engine.engine import Engine
@@ -42,7 +43,9 @@ from converge_core.errors import (
     SuggestorError,
     UnknownRun,
 )
+from converge_core.gates.authority import ApprovalPolicy, AuthorityGrant, AuthorityScope
 from converge_core.gates.budgets import Budget
+from converge_core.gates.corrections import CorrectionReason
 from converge_core.gates.hitl import (
     GateDecision,
     GateRequest,
@@ -73,7 +76,7 @@ from converge_core.ledger.canonical import canonical
 from converge_core.ledger.events import Entry, Event, read_event
 from converge_core.ledger.hashes import ContentHash, IntegrityProof, LamportClock, MerkleRoot
 from converge_core.ledger.merkle import Head, MerkleLog, verify_consistency, verify_inclusion
-from converge_core.ledger.replay import replay
+from converge_core.ledger.replay import replay, replay_live, until_cycle
 from converge_core.ledger.verify import verify
 from converge_core.ports import Approver, Executor, Ledger, Observer, RunInfo, StoredEntry
 from converge_core.suggestors.catalog import Catalog, CatalogEntry, NoConfig, Site
@@ -87,8 +90,11 @@ __all__ = [
     "AdmissionRequest",
     "AgentEffect",
     "Allowance",
+    "ApprovalPolicy",
     "Approver",
     "AuthorityError",
+    "AuthorityGrant",
+    "AuthorityScope",
     "AwaitDecision",
     "Blocked",
     "Budget",
@@ -106,6 +112,7 @@ __all__ = [
     "ConvergeError",
     "ConvergeResult",
     "Convergence",
+    "CorrectionReason",
     "Criterion",
     "CriterionEvaluator",
     "CriterionOutcome",
@@ -161,6 +168,7 @@ __all__ = [
     "RunInfo",
     "Scope",
     "SequentialExecutor",
+    "SetupChanged",
     "Site",
     "SnapshotError",
     "Step",
@@ -188,11 +196,13 @@ __all__ = [
     "hookimpl",
     "read_event",
     "replay",
+    "replay_live",
     "restore",
     "semantic",
     "snapshot",
     "structural",
     "suggestor",
+    "until_cycle",
     "verify",
     "verify_consistency",
     "verify_inclusion",

@@ -2,41 +2,106 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from difflib import ndiff
+
 import click
 
-from converge_cli.output import emit
-from converge_cli.recorded import engine_of, read_verified, with_ledger
+from converge_adapters.event_loop import run_async
+from converge_cli.exit_codes import ExitCode
+from converge_cli.output import emit, safe, say, table
+from converge_cli.recorded import composition_of, read_verified, with_ledger
 from converge_cli.session import Session, json_option, ledger_option, pass_session
-from converge_core import Entry, Head, replay
+from converge_core import Convergence, Engine, Entry, Head, ReplayDifference, replay, replay_live, until_cycle
+
+
+class CycleType(click.ParamType[int]):
+    """A place in a run: ``cycle:N``."""
+
+    name = "cycle:N"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Read ``cycle:N`` or ``N``, or fail with the reason."""
+        number = str(value).removeprefix("cycle:")
+        if not number.isdecimal():
+            self.fail(f"{value!r} is not of the form cycle:3", param, ctx)
+        return int(number)
 
 
 @click.command
 @click.argument("run_id", metavar="RUN")
+@click.option(
+    "--live", is_flag=True, help="Also execute the deterministic suggestors again, and compare their effects."
+)
+@click.option("--until", "cycle", type=CycleType(), help="Stop at the end of a cycle, and show the context as it was.")
 @ledger_option
 @json_option
 @pass_session
-def command(session: Session, run_id: str, ledger_url: str | None, as_json: bool) -> None:
+def command(
+    session: Session, run_id: str, live: bool, cycle: int | None, ledger_url: str | None, as_json: bool
+) -> ExitCode:
     """Feed the recorded inputs of RUN to a new machine, and compare every event it derives, byte by byte.
 
-    No suggestor is executed, and nothing is written.
+    No suggestor is executed, unless --live says so, and nothing is written.
     """
-    entries: list[Entry]
+    entries: Sequence[Entry]
     head: Head
     entries, head = with_ledger(session.ledger(ledger_url, read_only=True), read_verified, run_id)
-    run = replay(engine_of(session, run_id, entries), entries)
-    proof = run.result().integrity
+    engine = composition_of(session, run_id, entries).engine
+    if cycle is not None:
+        try:
+            entries = until_cycle(entries, cycle)
+        except LookupError as error:
+            raise click.UsageError(str(error.args[0])) from error
+    try:
+        run = _replayed(engine, entries, live)
+    except ReplayDifference as difference:
+        _print_difference(difference, as_json)
+        return ExitCode.CORRUPT
+    _print(run, len(entries), head, live, as_json, with_context=cycle is not None)
+    return ExitCode.CONVERGED
+
+
+def _replayed(engine: Engine, entries: Sequence[Entry], live: bool) -> Convergence:
+    return run_async(replay_live, engine, entries) if live else replay(engine, entries)
+
+
+def _print(run: Convergence, count: int, head: Head, live: bool, as_json: bool, *, with_context: bool) -> None:
+    """Print that the replay was equal, and the context at its end if that is asked for."""
+    result = run.result()
+    facts = [{"key": fact.key.value, "id": fact.id, "payload": fact.payload.body()} for fact in result.context.facts()]
     if as_json:
+        proof = {"merkle_root": str(result.integrity.merkle_root), "ledger_head": str(head)}
+        shown = {"facts": facts} if with_context else {}
         emit(
-            {
-                "run_id": run_id,
-                "equal": True,
-                "entries": len(entries),
-                "merkle_root": str(proof.merkle_root),
-                "ledger_head": str(head),
-            }
+            {"run_id": run.run_id, "equal": True, "live": live, "entries": count, "cycles": run.cycles} | proof | shown
         )
-    else:
-        click.echo(
-            f"{run_id}: {len(entries)} entries derived again, all equal\n"
-            f"merkle root {proof.merkle_root} over {proof.fact_count} facts"
-        )
+        return
+    if with_context:
+        rows = [(f"{fact['key']}/{fact['id']}", json.dumps(fact["payload"], ensure_ascii=False)) for fact in facts]
+        table(("fact", "says"), rows)
+    executed = ", the deterministic suggestors executed again" if live else ""
+    click.echo(
+        f"{run.run_id}: {count} entries derived again, all equal{executed}\n"
+        f"merkle root {result.integrity.merkle_root} over {len(facts)} facts"
+    )
+
+
+def _print_difference(difference: ReplayDifference, as_json: bool) -> None:
+    """Print the first difference: as data, or line by line."""
+    if as_json:
+        named = {"sequence": difference.sequence, "recorded": difference.expected, "replayed": difference.found}
+        emit({"run_id": difference.run_id, "equal": False} | named)
+        return
+    say(f"{difference.run_id}, entry {difference.sequence}: the replay differs (- recorded, + replayed)")
+    for line in ndiff(_lines(difference.expected), _lines(difference.found)):
+        if not line.startswith("?"):
+            say(safe(line))
+
+
+def _lines(body: str) -> list[str]:
+    try:
+        return json.dumps(json.loads(body), indent=2, ensure_ascii=False).splitlines()
+    except ValueError:
+        return [body]

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from decimal import Decimal
 
 from converge_core.errors import ConvergeError, MisuseError
 
 MICRO = 1_000_000
+MAX_AMOUNT = 10**15
+"""The most of anything that can be spent: an amount the ledger writes exactly, as JSON has no larger integers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +29,8 @@ class Usage:
     def __post_init__(self) -> None:
         for name in ("input_tokens", "output_tokens", "cost_microusd"):
             amount = getattr(self, name)
-            if type(amount) is not int or amount < 0:
-                raise MisuseError(f"usage: {name} must be a whole number of at least 0, not {amount!r}")
+            if type(amount) is not int or not 0 <= amount <= MAX_AMOUNT:
+                raise MisuseError(f"usage: {name} must be a whole number from 0 to {MAX_AMOUNT}, not {amount!r:.40}")
 
     @property
     def tokens(self) -> int:
@@ -41,9 +44,17 @@ class Usage:
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
-            self.input_tokens + other.input_tokens,
-            self.output_tokens + other.output_tokens,
-            self.cost_microusd + other.cost_microusd,
+            min(self.input_tokens + other.input_tokens, MAX_AMOUNT),
+            min(self.output_tokens + other.output_tokens, MAX_AMOUNT),
+            min(self.cost_microusd + other.cost_microusd, MAX_AMOUNT),
+        )
+
+    def at_least(self, other: Usage) -> Usage:
+        """Return the greater of both amounts, of each resource."""
+        return Usage(
+            max(self.input_tokens, other.input_tokens),
+            max(self.output_tokens, other.output_tokens),
+            max(self.cost_microusd, other.cost_microusd),
         )
 
     def to_json(self) -> dict[str, int]:
@@ -64,9 +75,14 @@ def microusd(usd: float) -> int:
 
     Raises MisuseError for a negative or non-finite amount.
     """
-    if not math.isfinite(usd) or usd < 0:
+    return math.ceil(exact_microusd(usd))
+
+
+def exact_microusd(usd: float) -> Decimal:
+    """Return dollars as micro-dollars, exact for the number as it is written. Raises MisuseError as `microusd` does."""
+    if not 0 <= usd <= MAX_AMOUNT / MICRO:  # nor is NaN
         raise MisuseError(f"{usd!r} is not an amount of money")
-    return math.ceil(round(usd * MICRO, 6))
+    return round(Decimal(str(usd)) * MICRO, 6)
 
 
 class BudgetRefused(ConvergeError):
@@ -83,6 +99,8 @@ class BudgetRefused(ConvergeError):
 class Allowance:
     """What the calls of one cycle may still spend, all together. None means without limit.
 
+    Each call has its own hand on it (`share`), which knows what that call has used, whether it ends well or not.
+
     >>> allowance = Allowance(tokens=1_000, cost_microusd=None)
     >>> reservation = allowance.reserve(tokens=800)
     >>> reservation.settle(Usage(input_tokens=300, output_tokens=200))
@@ -90,44 +108,71 @@ class Allowance:
     500
     """
 
-    __slots__ = ("cost_microusd", "tokens")
+    __slots__ = ("_left", "_open", "_spent")
 
     def __init__(self, tokens: int | None = None, cost_microusd: int | None = None) -> None:
-        self.tokens = tokens
-        self.cost_microusd = cost_microusd
+        self._left = [tokens, cost_microusd]
+        self._open: list[Reservation] = []
+        self._spent = NOTHING
+
+    def share(self) -> Allowance:
+        """Return another hand on the same allowance."""
+        hand = Allowance()
+        hand._left = self._left
+        return hand
+
+    @property
+    def tokens(self) -> int | None:
+        """The tokens that are left."""
+        return self._left[0]
+
+    @property
+    def cost_microusd(self) -> int | None:
+        """The micro-dollars that are left."""
+        return self._left[1]
+
+    @property
+    def used(self) -> Usage:
+        """What was settled through this hand, and all it still has set aside: a call that broke off may have spent it."""
+        return sum((reservation.most for reservation in self._open), self._spent)
 
     def reserve(self, tokens: int = 0, cost_microusd: int = 0) -> Reservation:
         """Set aside the most that a call can spend, before it is made. Raises BudgetRefused: then nothing is."""
-        Usage(tokens, 0, cost_microusd)  # refuses negative and non-integer amounts
+        most = Usage(tokens, 0, cost_microusd)  # refuses negative and non-integer amounts
         if self.tokens is not None and tokens > self.tokens:
             raise BudgetRefused("tokens", tokens, self.tokens)
         if self.cost_microusd is not None and cost_microusd > self.cost_microusd:
             raise BudgetRefused("cost", cost_microusd, self.cost_microusd)
-        self._add(-tokens, -cost_microusd)
-        return Reservation(self, tokens, cost_microusd)
+        self._take(most, 1)
+        reservation = Reservation(self, most)
+        self._open.append(reservation)
+        return reservation
 
-    def _add(self, tokens: int, cost_microusd: int) -> None:
-        if self.tokens is not None:
-            self.tokens += tokens
-        if self.cost_microusd is not None:
-            self.cost_microusd += cost_microusd
+    def _take(self, usage: Usage, sign: int) -> None:
+        for place, amount in enumerate((usage.tokens, usage.cost_microusd)):
+            left = self._left[place]
+            if left is not None:
+                self._left[place] = left - sign * amount
 
 
 class Reservation:
     """A part of an allowance set aside for one call; settle it with what was really used, or release it."""
 
-    __slots__ = ("_allowance", "_cost_microusd", "_tokens")
+    __slots__ = ("_allowance", "most")
 
-    def __init__(self, allowance: Allowance, tokens: int, cost_microusd: int) -> None:
-        self._allowance: Allowance | None = allowance
-        self._tokens, self._cost_microusd = tokens, cost_microusd
+    def __init__(self, allowance: Allowance, most: Usage) -> None:
+        self._allowance = allowance
+        self.most = most
 
     def settle(self, usage: Usage) -> None:
         """Give back what was set aside and not used. Raises MisuseError on a second settlement."""
-        if self._allowance is None:
+        allowance = self._allowance
+        if self not in allowance._open:
             raise MisuseError("this reservation is settled already")
-        self._allowance._add(self._tokens - usage.tokens, self._cost_microusd - usage.cost_microusd)
-        self._allowance = None
+        allowance._open.remove(self)
+        allowance._spent += usage
+        allowance._take(self.most, -1)
+        allowance._take(usage, 1)
 
     def release(self) -> None:
         """Give everything back: the call was not made."""

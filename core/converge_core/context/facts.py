@@ -97,7 +97,7 @@ class ProposedFact(Generic[P]):
         put(self, "confidence", confidence)
         put(self, "provenance", provenance)
         put(self, "subject", subject)
-        if evidence != ():
+        if evidence or type(evidence) is not tuple:
             cited = (evidence,) if isinstance(evidence, str) else evidence  # a lone text is one source, not its letters
             evidence = tuple([piece.ref if isinstance(piece, Fact) else piece for piece in cited])
         put(self, "evidence", evidence)
@@ -180,6 +180,18 @@ class Fact(Generic[P]):
     def lamport(self) -> int:
         """The fact's place in the order of promotion, from 1."""
         return self.promotion.lamport
+
+    def as_proposal(self) -> ProposedFact[P]:
+        """Return what was proposed to make this fact."""
+        return ProposedFact(
+            self.key,
+            self.id,
+            self.payload,
+            confidence=self.confidence,
+            provenance=self.provenance,
+            subject=self.subject,
+            evidence=self.evidence,
+        )
 
     def same_content(self, proposal: ProposedFact[FactPayload]) -> bool:
         """Say whether a proposal for this key and id states what this fact already states."""

@@ -115,8 +115,8 @@ class FactPayload(BaseModel):
             part = _loose_part(_declared(field))
             if part is not None:
                 raise TypeError(
-                    f"{cls.__name__}.{name} can hold a {getattr(part, '__name__', part)}, which is mutable, unordered "
-                    "or unknown: use a tuple of what it holds, a frozen model or FrozenObject"
+                    f"{cls.__name__}.{name} can hold {getattr(part, '__name__', part)}, which is mutable, unordered or "
+                    "unknown: use a tuple of what it holds, a frozen model or FrozenObject"
                 )
 
     def body(self) -> JsonValue:

@@ -13,7 +13,7 @@ from converge_core.context.facts import AnyFact
 from converge_core.context.payloads import PayloadRegistry
 from converge_core.context.state import ContextState
 from converge_core.context.wire import fact_to_json, proposal_text, read_fact, read_proposal
-from converge_core.errors import PayloadError, SnapshotError
+from converge_core.errors import MisuseError, PayloadError, SnapshotError
 from converge_core.ledger.canonical import canonical, parse
 from converge_core.ledger.hashes import MerkleRoot
 from converge_core.ledger.merkle import MerkleLog
@@ -42,23 +42,18 @@ def snapshot(context: ContextState) -> str:
 def restore(text: str, root: MerkleRoot, payloads: PayloadRegistry | None = None) -> ContextState:
     """Read a snapshot back, against a root that is known to be right.
 
-    Raises SnapshotError when anything in any fact differs, is missing, or stands in another place.
+    Raises SnapshotError when anything in any fact differs, is missing, or stands in another place, PayloadError where
+    no loaded class reads a payload.
     """
     payloads = payloads or PayloadRegistry()
     value = _parsed(text)
-    facts: list[AnyFact] = []
-    seen: set[str] = set()
-    for place, item in enumerate(value["facts"], 1):
-        fact = read_fact(item, payloads)
-        if fact.lamport != place:
-            raise SnapshotError(f"fact {fact.ref} stands at place {place} and was promoted at {fact.lamport}")
-        if fact.ref in seen:
-            raise SnapshotError(f"fact {fact.ref} stands in the snapshot twice")
-        seen.add(fact.ref)
-        facts.append(fact)
-    if facts_root(tuple(facts)) != root:
+    facts = tuple([read_fact(item, payloads) for item in value["facts"]])
+    if facts_root(facts) != root or value["merkle_root"] != str(root):
         raise SnapshotError("the facts are not the ones that the Merkle root covers")
-    context = ContextState(facts)
+    try:
+        context = ContextState(facts)
+    except MisuseError as error:
+        raise SnapshotError(str(error)) from error
     try:
         for staged in value["staged"]:
             context.add_proposal(read_proposal(staged, payloads))

@@ -20,6 +20,7 @@ from converge_core.context.facts import AnyFact, AnyProposal, Fact, ProposedFact
 from converge_core.context.keys import ContextKey
 from converge_core.context.payloads import FactPayload, TextPayload
 from converge_core.context.subjects import SubjectRef
+from converge_core.errors import MisuseError
 
 T = TypeVar("T", bound=FactPayload)
 T_co = TypeVar("T_co", bound=FactPayload, covariant=True)
@@ -105,9 +106,21 @@ class Context:
         return len(self._window(key, 0))
 
     def find(self, key: ContextKey, fact_id: str) -> AnyFact | None:
-        """Return the fact of a key and id, or None."""
-        fact = self._log.by_ref.get(fact_ref(key, fact_id))
-        return fact if fact is not None and fact.lamport <= self.version else None
+        """Return the fact of a key and id, or None; where it was corrected, what supersedes it."""
+        versions = self.history(key, fact_id)
+        return versions[-1] if versions else None
+
+    def history(self, key: ContextKey, fact_id: str) -> tuple[AnyFact, ...]:
+        """Return a fact and its corrections, oldest first, whichever of them is named; nothing if there is none."""
+        log, ref = self._log, fact_ref(key, fact_id)
+        while ref in log.predecessor:
+            ref = log.predecessor[ref]
+        versions = []
+        fact = log.by_ref.get(ref)
+        while fact is not None and fact.lamport <= self.version:
+            versions.append(fact)
+            fact = log.by_ref.get(log.successor.get(fact.ref, ""))
+        return tuple(versions)
 
     def resolve(self, ref: str) -> AnyFact | None:
         """Return the fact that a piece of evidence (``key/id``) names, or None."""
@@ -128,18 +141,32 @@ class Context:
         if stop and facts[-1].promotion.lamport > self.version:
             stop = bisect_right(facts, self.version, key=_promoted_at)
         start = bisect_right(facts, since, 0, stop, key=_promoted_at) if since else 0
+        if self._log.successor:  # corrections are rare; only a run that has some pays for leaving the corrected out
+            facts = [fact for fact in facts[start:stop] if self._log.is_current(fact, self.version)]
+            start, stop = 0, len(facts)
         return FactView(facts, start, stop)
 
 
 class FactLog:
     """The facts of a run and the lists they are found by. Only the machine and a restore append to it."""
 
-    __slots__ = ("all", "by_ref", "by_selector")
+    __slots__ = ("all", "by_ref", "by_selector", "predecessor", "successor")
 
     def __init__(self) -> None:
         self.all: list[AnyFact] = []
         self.by_ref: dict[str, AnyFact] = {}
         self.by_selector: dict[Selector, list[AnyFact]] = {}
+        self.successor: dict[str, str] = {}
+        self.predecessor: dict[str, str] = {}
+
+    def supersede(self, ref: str, by: str) -> None:
+        """Note that readers are to see one fact in the place of another; both stay where they are."""
+        self.successor[ref], self.predecessor[by] = by, ref
+
+    def is_current(self, fact: AnyFact, version: int) -> bool:
+        """Say whether nothing supersedes a fact up to a Lamport time."""
+        by = self.successor.get(fact.ref)
+        return by is None or self.by_ref[by].lamport > version
 
     def append(self, fact: AnyFact) -> None:
         """Add the next fact: Lamport time ``len(self.all) + 1``, a reference not yet taken."""
@@ -158,14 +185,17 @@ class FactLog:
 class ContextState(Context):
     """What a run starts from and what it leaves: facts, and inputs staged for the gates of the next run.
 
-    Staging decides nothing; `Engine.run` takes a staged input through the same gates as any proposal.
+    Staging decides nothing; `Engine.run` takes a staged input through the same gates as any proposal. Raises
+    MisuseError for facts that are not those of one run, from its first on.
     """
 
     __slots__ = ("_staged",)
 
     def __init__(self, facts: Iterable[AnyFact] = (), staged: Iterable[AnyProposal] = ()) -> None:
         log = FactLog()
-        for fact in facts:
+        for place, fact in enumerate(facts, 1):
+            if fact.lamport != place or fact.ref in log.by_ref:
+                raise MisuseError(f"{fact.ref} does not stand at place {place} of a context: facts keep their order")
             log.append(fact)
         super().__init__(log, len(log.all))
         self._staged = list(staged)

@@ -15,7 +15,7 @@ from converge_core.context.facts import AnyFact, AnyProposal, PromotionRecord, P
 from converge_core.context.keys import ContextKey
 from converge_core.context.payloads import PayloadRegistry
 from converge_core.context.subjects import SubjectRef
-from converge_core.errors import SnapshotError
+from converge_core.errors import PayloadError, SnapshotError
 from converge_core.ledger.canonical import canonical, parse
 
 
@@ -53,32 +53,29 @@ def read_proposal(value: Mapping[str, Any], payloads: PayloadRegistry) -> AnyPro
 
 def fact_to_json(fact: AnyFact) -> dict[str, Any]:
     """Return a fact as its proposal and its promotion entry: everything that its hash covers."""
-    proposal = ProposedFact(
-        fact.key,
-        fact.id,
-        fact.payload,
-        confidence=fact.confidence,
-        provenance=fact.provenance,
-        subject=fact.subject,
-        evidence=fact.evidence,
-    )
     return {
         "promotion": parse(fact.promotion.entry_body(fact.key, fact.id, fact.proposer)),
-        "proposal": parse(proposal_text(proposal, canonical(fact.payload.body()))),
+        "proposal": parse(proposal_text(fact.as_proposal(), canonical(fact.payload.body()))),
     }
 
 
 def read_fact(value: Mapping[str, Any], payloads: PayloadRegistry) -> AnyFact:
-    """Read a fact back from `fact_to_json`. Raises SnapshotError when proposal and promotion do not belong together."""
+    """Read a fact back from `fact_to_json`.
+
+    Raises SnapshotError when proposal and promotion do not belong together, PayloadError where no loaded class reads
+    its payload.
+    """
     try:
         entry, text = value["promotion"], canonical(value["proposal"])
-        proposal = read_proposal(value["proposal"], payloads)
         record = PromotionRecord.from_entry(entry)
+        if proposal_hash(text) != record.proposal_hash:
+            raise SnapshotError(f"fact {entry['key']}/{entry['id']}: its content is not what was promoted")
+        proposal = read_proposal(value["proposal"], payloads)
         body = record.entry_body(proposal.key, proposal.id, entry["proposer"])
+    except (PayloadError, SnapshotError):
+        raise
     except (KeyError, TypeError, ValueError) as error:
         raise SnapshotError(f"a stored fact cannot be read: {type(error).__name__}: {error}") from error
     if body != canonical(entry):
         raise SnapshotError(f"fact {proposal.key}/{proposal.id}: its promotion is for another fact")
-    if proposal_hash(text) != record.proposal_hash:
-        raise SnapshotError(f"fact {proposal.key}/{proposal.id}: its content is not what was promoted")
     return seal_fact(proposal, str(entry["proposer"]), record, body)

@@ -97,8 +97,12 @@ class Call:
             return self._failed_by(error)
 
     def failed(self, code: str, reason: str) -> Outcome:
-        """Return the outcome of a call that gave no effect, as when an executor's time limit has passed."""
-        return Outcome(self.cycle, self.name, failure=Failure(code, printable(reason)))
+        """Return the outcome of a call that gave no effect, as when an executor's time limit has passed.
+
+        What it has spent is spent, and what it had set aside may be.
+        """
+        usage = self.context.allowance.used
+        return Outcome(self.cycle, self.name, usage=usage, failure=Failure(code, printable(reason)))
 
     def _encoded(self, effect: AgentEffect) -> Outcome:
         proposals = tuple(effect.proposals)
@@ -109,7 +113,9 @@ class Call:
         for proposal in proposals:
             stamped = replace_provenance(proposal, provenance) if proposal.provenance is None else proposal
             drafts.append(draft(stamped, self.name, self.payloads, self.max_payload_bytes))
-        return Outcome(self.cycle, self.name, tuple(drafts), effect.usage)
+        used = self.context.allowance.used
+        usage = effect.usage if used is NOTHING else effect.usage.at_least(used)
+        return Outcome(self.cycle, self.name, tuple(drafts), usage)
 
     def _failed_by(self, error: Exception) -> Outcome:
         if isinstance(error, BudgetRefused):

@@ -1,8 +1,9 @@
 """`Convergence`: the machine. It performs nothing; it says what is to be done and is told what happened.
 
-Rule 1: everything that changes a run's state is in this module, and it knows no clock, disk, socket, thread or event
-loop. The driver (`converge_core.engine.drive`) asks `Convergence.next` for a `Step`, makes what `Convergence.drain`
-holds durable, does what the step says in the world, and hands the answer back; in the way of h11.
+Rule 1: everything that changes a run's state is in this module (with its `Roster` and its `Desk`), and it knows no
+clock, disk, socket, thread or event loop. The driver (`converge_core.engine.drive`) asks `Convergence.next` for a
+`Step`, makes what `Convergence.drain` holds durable, does what the step says in the world, and hands the answer back;
+in the way of h11.
 
 The life of a run is one generator, `Convergence._script`, which reads from top to bottom::
 
@@ -23,39 +24,47 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
-from dataclasses import replace
 
 from converge_core.context.allowance import NOTHING, Allowance, Usage
 from converge_core.context.facts import ENGINE, Actor, AnyFact, AnyProposal, diagnostic
-from converge_core.context.state import Context, ContextState, FactLog, Selector
+from converge_core.context.state import Context, ContextState, FactLog
 from converge_core.context.wire import fact_to_json
 from converge_core.engine.calls import Call, Failure, Outcome
+from converge_core.engine.desk import Desk
 from converge_core.engine.result import ConvergeResult
+from converge_core.engine.roster import Roster
 from converge_core.engine.setup import ConflictPolicy, Setup
 from converge_core.engine.steps import AwaitDecision, Execute, Step, Stopped
-from converge_core.errors import MisuseError, PayloadError
+from converge_core.errors import MisuseError
 from converge_core.gates import stop
-from converge_core.gates.answers import Gate, Refused, answer
+from converge_core.gates.answers import Gate, Refused, Sanction, edited
 from converge_core.gates.budgets import Budget
+from converge_core.gates.corrections import Correction, correction
 from converge_core.gates.drafts import Draft, Malformed, draft
-from converge_core.gates.hitl import GateDecision, GateRequest, HitlPause, Verdict, approval_id
-from converge_core.gates.promotion import ENGINE_GATE, HUMAN_GATE, Rejection
+from converge_core.gates.hitl import GateDecision, HitlPause, Verdict
+from converge_core.gates.promotion import ENGINE_GATE, Rejection
 from converge_core.intent.criteria import CriterionOutcome, judge, stop_reason_of
 from converge_core.invariants import InvariantClass, examine
 from converge_core.ledger import events
-from converge_core.ledger.canonical import canonical
 from converge_core.ledger.events import Entry, Event, printable
 from converge_core.ledger.hashes import ContentHash, IntegrityProof
 from converge_core.ledger.merkle import MerkleLog
 
 Judged = Draft | Malformed
 
+_ENGINE_SANCTION = Sanction(ENGINE_GATE, ENGINE, "policy")
+
 
 class Convergence:
     """One run. Made by `Engine.begin`, or by a replay of its ledger."""
 
     def __init__(
-        self, setup: Setup, run_id: str, carried: Iterable[AnyFact] = (), inputs: Iterable[Judged] = ()
+        self,
+        setup: Setup,
+        run_id: str,
+        carried: Iterable[AnyFact] = (),
+        inputs: Iterable[Judged] = (),
+        started: Entry | None = None,
     ) -> None:
         self.setup = setup
         self.run_id = run_id
@@ -67,15 +76,11 @@ class Convergence:
         self._facts_tree = MerkleLog()
         self._entries: deque[Entry] = deque()
         self._inputs = tuple(inputs)
-        self._dirty: set[Selector] = set()
-        self._postponed: list[int] = []
-        self._seen: dict[int, int] = {}
+        self._roster = Roster(setup)
         self._checked: dict[tuple[InvariantClass, str], int] = {}
-        self._gates: dict[str, Gate] = {}
-        self._now = ""
-        self._refused: set[tuple[str, str]] = set()
-        self._asked: set[tuple[str, str]] = set()
-        self._awaited: dict[str, int] = {}
+        self._desk = Desk(setup, run_id)
+        self._corrections: list[Correction] = []
+        self._awaited: tuple[str, ...] = ()
         self._outcomes: dict[str, Outcome] = {}
         self._answered = False
         self._reopened = False
@@ -83,7 +88,7 @@ class Convergence:
         self._criteria: tuple[CriterionOutcome, ...] = ()
         self._cancelled: stop.StopReason | None = None
         self._step: Step | None = None
-        self._emit(setup.run_started(run_id))
+        self._entries.append(started or setup.run_started(run_id).entry())
         for fact in carried:
             self._emit(events.FactCarried(**fact_to_json(fact)))
             self._append(fact)
@@ -114,6 +119,11 @@ class Convergence:
         """How many entries wait to be drained."""
         return len(self._entries)
 
+    @property
+    def open_gates(self) -> list[Gate]:
+        """The gates that wait for people, in merge order."""
+        return self._desk.waiting
+
     def receive(self, outcomes: Iterable[Outcome]) -> None:
         """Take outcomes of the calls of an `Execute` step: in any order, all at once or in parts.
 
@@ -138,16 +148,13 @@ class Convergence:
         refusals = []
         for decision in decisions:
             self._emit(decision.event())
-            self._now = max(self._now, decision.at or "")  # authority that has ended does not come back with the clock
-            gate = self._answer(decision)
-            if isinstance(gate, Refused):
-                named = {"gate": decision.gate_id, "actor": str(decision.by)}
-                refusals.append(events.DecisionRefused(**named, code=gate.code, reason=gate.reason))
-                self._emit(refusals[-1])
+            followed = self._desk.answer(decision)
+            if followed is not None:
+                self._emit(followed)
+            if isinstance(followed, events.DecisionRefused):
+                refusals.append(followed)
             else:
                 self._answered = True
-                self._count(decision, gate)
-                self._gates[decision.gate_id] = gate
         return tuple(refusals)
 
     def cancel(self, reason: str, actor: Actor) -> None:
@@ -177,6 +184,28 @@ class Convergence:
         if self._interrupted is not None:
             self._life, self._interrupted = self._interrupted, None
 
+    def accept_changes(self, actor: Actor) -> None:
+        """Record that somebody lets the run go on with this engine, though it was recorded with another."""
+        self._emit(events.ChangesAccepted(actor=str(actor), setup=self.setup.constitution(self.run_id)))
+
+    def correct(self, request: events.CorrectionEvent) -> events.CorrectionRefused | None:
+        """Take a correction of a fact, for the next time the run moves; return why it does not count, if it does not.
+
+        A run that has stopped has to be reopened to act on it.
+        """
+        self._emit(request)
+        self._desk.see(request.at)
+        setup, desk = self.setup, self._desk
+        made = correction(request, self._view(), setup.payloads, desk.approval, desk.now, setup.max_payload_bytes)
+        if isinstance(made, Refused):
+            refused = events.CorrectionRefused(
+                fact=request.fact, actor=request.actor, code=made.code, reason=printable(made.reason)
+            )
+            self._emit(refused)
+            return refused
+        self._corrections.append(made)
+        return None
+
     def observe_time(self, elapsed_ms: int) -> None:
         """Tell how long the run has been working, in milliseconds; kept only if there is a limit and it has grown."""
         if self.budget.time_limit_ms is not None and elapsed_ms > self.elapsed_ms:
@@ -198,6 +227,10 @@ class Convergence:
                 self.observe_time(event.elapsed_ms)
             case events.CancelRequested():
                 self.cancel(event.reason, Actor.parse(event.actor))
+            case events.ChangesAccepted():
+                self._emit(event)
+            case events.CorrectionEvent():
+                self.correct(event)
             case events.RunReopened():
                 self.reopen(Budget.from_json(event.budget))
             case _:
@@ -207,13 +240,13 @@ class Convergence:
         """Return the run as it stands; without a reason it is paused at its open gates, and carries ``log``."""
         pause = None
         if reason is None:
-            requests = tuple(gate.request for gate in self._open_gates())
+            requests = tuple(gate.request for gate in self.open_gates)
             pause = HitlPause(self.run_id, self.cycles, requests, tuple(log))
             reason = stop.HitlGatePending(tuple(request.gate_id for request in requests), self.cycles)
         settled = isinstance(reason, stop.Converged | stop.CriteriaMet | stop.HumanInterventionRequired)
         return ConvergeResult(
             run_id=self.run_id,
-            context=ContextState.of(self._log, [gate.draft.proposal for gate in self._open_gates()]),
+            context=ContextState.of(self._log, [gate.draft.proposal for gate in self.open_gates]),
             cycles=self.cycles,
             converged=settled,
             stop_reason=reason,
@@ -233,7 +266,9 @@ class Convergence:
             while (barrier := self._barrier()) is not None:
                 yield from self._stop(barrier)
             self.cycles += 1
-            calls, failures = self._eligible()
+            while self._corrections:
+                yield from self._supersede(self._corrections.pop(0))
+            calls, failures = self._summon()
             if calls:
                 while missing := [call for call in calls if call.name not in self._outcomes]:
                     yield Execute(self.cycles, tuple(missing), missing[0].context.allowance)
@@ -243,7 +278,7 @@ class Convergence:
                 changed = yield from self._merge([d for outcome in outcomes for d in outcome.drafts], failures)
             else:
                 changed = bool(failures) and (yield from self._merge((), failures))
-            if not changed and not self._postponed:
+            if not changed and not self._roster.has_waiting:
                 yield from self._settle()
 
     def _merge(
@@ -256,7 +291,7 @@ class Convergence:
         before = len(self._log.all)
         yield from self._judge_all((item, None) for item in drafts)
         yield from self._check(InvariantClass.STRUCTURAL)
-        if self._gates:
+        if self._desk.is_busy:
             decided = yield from self._await_decisions()
             yield from self._judge_all(self._decided(gate) for gate in decided)
             yield from self._check(InvariantClass.STRUCTURAL)
@@ -305,45 +340,14 @@ class Convergence:
             return stop.CycleBudgetExhausted(self.cycles, budget.max_cycles)
         return None
 
-    def _eligible(self) -> tuple[list[Call], list[tuple[str, Failure]]]:
+    def _summon(self) -> tuple[list[Call], list[tuple[str, Failure]]]:
         """Return the calls of this cycle in registration order, and whose ``accepts`` could not answer."""
-        setup = self.setup
-        candidates = setup.index.candidates(self._dirty, self._postponed)
         limit = self.budget.max_suggestors_per_cycle
-        if limit is not None:  # whoever had to wait is asked first, or the first registered would starve the others
-            candidates.sort(key=set(candidates).difference(self._postponed).__contains__)
-        self._dirty, self._postponed = set(), []
-        calls: dict[int, Call] = {}
-        failures: list[tuple[str, Failure]] = []
-        allowance = self._allowance()
-        version = len(self._log.all)
-        for position in candidates:
-            registration = setup.suggestors[position]
-            if registration.pack is not None and setup.packs is not None and registration.pack not in setup.packs:
-                self._skip(registration.name, "pack_inactive")
-                continue
-            ctx = Context(self._log, version, self._seen.get(position, 0), allowance)
-            try:
-                accepts = registration.suggestor.accepts(ctx)
-            except Exception as error:  # one that cannot even say whether it wants to run has failed
-                failures.append(
-                    (registration.name, Failure("accepts_raised", printable(f"{type(error).__name__}: {error}")))
-                )
-                continue
-            if not accepts:
-                continue
-            if limit is not None and len(calls) >= limit:
-                if self._seen.get(position, -1) < version:  # one that has read all of this has nothing to wait for
-                    self._postponed.append(position)
-                self._skip(registration.name, "suggestors_per_cycle")
-                continue
-            calls[position] = Call(self.cycles, registration.suggestor, ctx, setup.payloads, setup.max_payload_bytes)
-        self._awaited = {setup.suggestors[position].name: position for position in sorted(calls)}
-        self._outcomes = {}
-        return [calls[position] for position in self._awaited.values()], failures
-
-    def _skip(self, name: str, code: str) -> None:
-        self._emit(events.SuggestorSkipped(cycle=self.cycles, suggestor=name, code=code))
+        summons = self._roster.summon(self.cycles, self._log, self._allowance(), limit)
+        for name, code in summons.skipped:
+            self._emit(events.SuggestorSkipped(cycle=self.cycles, suggestor=name, code=code))
+        self._awaited, self._outcomes = tuple([call.name for call in summons.calls]), {}
+        return summons.calls, summons.failures
 
     def _allowance(self) -> Allowance:
         """What the calls of this cycle may spend, all together."""
@@ -358,28 +362,28 @@ class Convergence:
         for outcome in outcomes:
             if outcome.usage is not NOTHING:
                 self.usage += outcome.usage
-            if outcome.failure is None:
-                self._seen[self._awaited[outcome.suggestor]] = len(self._log.all)
+        read = [outcome.suggestor for outcome in outcomes if outcome.failure is None]
+        self._roster.has_read(read, len(self._log.all))
 
     # --- what is proposed -------------------------------------------------------------------------------------------
 
-    def _judge_all(self, items: Iterable[tuple[Judged, Gate | None] | None]) -> Iterator[Step]:
+    def _judge_all(self, items: Iterable[tuple[Judged, Sanction | None] | None]) -> Iterator[Step]:
         """Judge proposals one by one; a stop leaves the rest unjudged, and counts them."""
         queue = deque(item for item in items if item is not None)
         ctx = self._view()
         while queue:
-            item, passed = queue.popleft()
+            item, sanction = queue.popleft()
             ctx.version = len(self._log.all)
-            reason = self._judge(item, passed, ctx)
+            reason = self._judge(item, sanction, ctx)
             if isinstance(reason, stop.FactBudgetExhausted):
-                queue.appendleft((item, passed))
+                queue.appendleft((item, sanction))
             if reason is not None:
                 yield from self._stop(reason, held=len(queue))
 
-    def _judge(self, item: Judged, passed: Gate | None, ctx: Context) -> stop.StopReason | None:
+    def _judge(self, item: Judged, sanction: Sanction | None, ctx: Context) -> stop.StopReason | None:
         """Take one proposal through all gates: rejected, duplicate, conflict, gated, or promoted.
 
-        ``passed`` is the human gate that lets it through, if one does.
+        ``sanction`` is what a person lets it through by, if one does.
         """
         if isinstance(item, Malformed):
             self._turn_away(item, item.code, item.reason)
@@ -396,15 +400,16 @@ class Convergence:
         existing = self._log.by_ref.get(f"{proposal.key}/{proposal.id}")
         if existing is not None:
             return self._meet(existing, item)
-        if passed is None and item.proposer != ENGINE.id and self._gate(item):
+        if sanction is None and item.proposer != ENGINE.id and (held := self._desk.hold(item, self.cycles)):
+            self._emit(held)
             return None
         if len(self._log.all) >= self.budget.max_facts:
             return stop.FactBudgetExhausted(len(self._log.all), self.budget.max_facts)
-        gate_id, approver, authority = ENGINE_GATE, ENGINE, "policy"
-        if passed is not None and passed.decision is not None:
-            gate_id, approver, authority = HUMAN_GATE, passed.decision.by, passed.authority
+        by = sanction or _ENGINE_SANCTION
         lamport = len(self._log.all) + 1
-        fact, body = self.setup.gate.promote(validated, approver, authority, self.cycles, lamport, gate_id)
+        fact, body = self.setup.gate.promote(
+            validated, by.approver, by.authority, self.cycles, lamport, gate_id=by.gate_id
+        )
         self._entries.append(Entry("fact_promoted", body, fact.hash))
         self._append(fact)
         return None
@@ -419,26 +424,6 @@ class Convergence:
             return None
         return stop.ConflictDetected(existing.ref, item.proposer)
 
-    def _gate(self, item: Draft) -> bool:
-        """Hold a proposal for a human if one must decide, and say whether it is held (or was refused before)."""
-        policy = self.setup.hitl
-        if policy is None:
-            return False
-        if self._refused and item.content in self._refused:
-            self._turn_away(item, "refused_before", "a human has rejected the same content in this run")
-            return True
-        if self._asked and item.content in self._asked:
-            self._duplicate(item, "gated")
-            return True
-        code = policy.reason_to_ask(item)
-        if code is None:
-            return False
-        self._asked.add(item.content)
-        gate_id = approval_id(self.run_id, self.cycles, item.hash)
-        self._gates[gate_id] = Gate(item, GateRequest.of(item, gate_id, self.cycles, code, policy.timeout))
-        self._emit(events.ProposalGated(cycle=self.cycles, **item.named, gate=gate_id, code=code))
-        return True
-
     def _turn_away(self, item: Judged, code: str, reason: str) -> None:
         self._emit(events.ProposalRejected(cycle=self.cycles, **item.named, code=code, reason=printable(reason)))
 
@@ -448,7 +433,7 @@ class Convergence:
     def _state(self, proposal: AnyProposal) -> None:
         """Promote a statement of the engine's own through the same gates; a full budget leaves it an event."""
         item = self._made(draft(proposal, ENGINE.id, self.setup.payloads))
-        if self._judge(item, None, self._view()) is not None:
+        if isinstance(self._judge(item, None, self._view()), stop.FactBudgetExhausted):
             self._turn_away(item, "fact_budget", f"{self.budget.max_facts} facts are allowed")
 
     def _made(self, item: Judged) -> Judged:
@@ -458,65 +443,43 @@ class Convergence:
 
     # --- what people decide -----------------------------------------------------------------------------------------
 
-    def _open_gates(self) -> list[Gate]:
-        return [gate for gate in self._gates.values() if gate.decision is None]
-
     def _await_decisions(self) -> Generator[Step, None, list[Gate]]:
         """Wait until every gate of this cycle is decided; return them in merge order."""
-        while waiting := self._open_gates():
+        while waiting := self.open_gates:
             requests = tuple(gate.request for gate in waiting)
             self._emit(events.RunPaused(cycle=self.cycles, gates=tuple(request.gate_id for request in requests)))
             yield AwaitDecision(self.cycles, requests)
-        decided, self._gates, self._asked = list(self._gates.values()), {}, set()
-        return decided
+        return self._desk.clear()
 
-    def _answer(self, decision: GateDecision) -> Gate | Refused:
-        """Return what an answer makes of its gate, or why it does not count."""
-        gate, policy = self._gates.get(decision.gate_id), self.setup.hitl
-        if gate is None or policy is None:
-            return Refused("unknown_gate", "no such gate is open in this run")
-        answered = answer(gate, decision, policy.approval, self._now)
-        if isinstance(answered, Gate) and decision.verdict is Verdict.EDIT:
-            edited = self._edited(gate.draft, decision)
-            if isinstance(edited, Malformed):
-                return Refused(edited.code, edited.reason)
-        return answered
-
-    def _count(self, decision: GateDecision, gate: Gate) -> None:
-        """Record an approval that others have to join."""
-        policy = self.setup.hitl
-        if policy is not None and gate.decision is None and decision.verdict is Verdict.APPROVE:
-            have, needs = len(gate.approvals), policy.approval.needs
-            self._emit(events.ApprovalCounted(gate=decision.gate_id, actor=str(decision.by), have=have, needs=needs))
-
-    def _edited(self, gated: Draft, decision: GateDecision) -> Judged:
-        """Return the proposal that a human puts in the place of a gated one."""
-        wire = decision.payload or {}
-        original = gated.proposal
-        try:
-            payload = self.setup.payloads.decode(
-                str(wire["family"]), int(str(wire["version"])), canonical(wire["body"])
-            )
-        except (PayloadError, KeyError, ValueError) as error:
-            return Malformed(str(decision.by), original.key, original.id, "invalid_payload", printable(str(error)))
-        proposal = replace(original, payload=payload, confidence=1.0, provenance=str(decision.by))
-        return draft(proposal, str(decision.by), self.setup.payloads, self.setup.max_payload_bytes)
-
-    def _decided(self, gate: Gate) -> tuple[Judged, Gate] | None:
-        """Return what a decision lets through the gates, with the gate that lets it."""
+    def _decided(self, gate: Gate) -> tuple[Judged, Sanction | None] | None:
+        """Return what a decision lets through the gates, and what lets it."""
         gated, decision = gate.draft, gate.decision
         if decision is None:
             return None
         if decision.verdict is Verdict.APPROVE:
-            return gated, gate
+            return gated, gate.sanction
         if decision.verdict is Verdict.EDIT:
-            return self._made(self._edited(gated, decision)), gate
+            made = edited(gated, decision, self.setup.payloads, self.setup.max_payload_bytes)
+            return self._made(made), gate.sanction
         why = decision.reason or "no reason provided"
-        self._refused.add(gated.content)
+        self._desk.turn_down(gated)
         self._turn_away(gated, "rejected_by_human", f"{decision.by}: {why}")
         message = f"HITL gate rejected proposal '{gated.proposal.id}' by {decision.by.id}: {why}"
         self._state(diagnostic(f"hitl-rejected:{gated.hash[:16]}", "hitl", message))
         return None
+
+    def _supersede(self, correction: Correction) -> Iterator[Step]:
+        """Promote a correction in the place of the fact it corrects, through the same gates as everything else."""
+        item, ref = correction.draft, correction.draft.content[0]
+        yield from self._judge_all([(self._made(item), correction.sanction)])
+        if ref in self._log.by_ref:
+            self._log.supersede(correction.fact.ref, ref)
+            actor, reason_code = str(correction.sanction.approver), correction.reason_code.value
+            self._emit(
+                events.FactSuperseded(
+                    cycle=self.cycles, fact=correction.fact.ref, by=ref, actor=actor, reason_code=reason_code
+                )
+            )
 
     # --- what must hold ---------------------------------------------------------------------------------------------
 
@@ -558,7 +521,7 @@ class Convergence:
             self._state(diagnostic(f"suggestor-failed:{str(ContentHash.of(message))[:16]}", name, message))
             if not optional:
                 reasons.append(self._failure_stop(name, failure))
-                self._postponed.append(self.setup.positions[name])
+                self._roster.ask_again(name)
         if reasons:
             yield from self._stop(reasons[0])
 
@@ -590,5 +553,4 @@ class Convergence:
         """Add a fact to the context, to the proof, and to what wakes suggestors."""
         self._log.append(fact)
         self._facts_tree.append(fact.hash)
-        payload = type(fact.payload)
-        self._dirty.update((fact.key, payload, (fact.key, payload)))
+        self._roster.wake(fact)

@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import cast
 
 from converge_core.context.facts import ENGINE, ActorKind
-from converge_core.context.payloads import FactPayload, PayloadRegistry
+from converge_core.context.keys import ContextKey
+from converge_core.context.payloads import PayloadRegistry
 from converge_core.context.state import ContextState
 from converge_core.context.wire import read_fact
 from converge_core.engine.convergence import Convergence
@@ -15,7 +16,7 @@ from converge_core.engine.drive import drive
 from converge_core.engine.index import DependencyIndex
 from converge_core.engine.result import ConvergeResult
 from converge_core.engine.setup import ConflictPolicy, Registration, Setup
-from converge_core.errors import LedgerCorrupt, MisuseError, SnapshotError
+from converge_core.errors import LedgerCorrupt, MisuseError, PayloadError, SnapshotError
 from converge_core.gates.budgets import Budget
 from converge_core.gates.checks import BUILTIN_CHECKS
 from converge_core.gates.drafts import draft, read_draft
@@ -30,7 +31,7 @@ from converge_core.ledger.canonical import JsonValue
 from converge_core.ledger.events import Entry, read_event
 from converge_core.ledger.replay import replay
 from converge_core.ports import Approver, Clock, Executor, Ledger, Observer
-from converge_core.suggestors.contract import Suggestor
+from converge_core.suggestors.contract import Suggestor, is_selector
 
 MAX_NAME = 128
 INPUT = "input"
@@ -80,9 +81,14 @@ class Engine:
             raise MisuseError(f"a suggestor named {name!r} is registered already")
         if name in (INPUT, ENGINE.id) or name.startswith(tuple(f"{kind}:" for kind in ActorKind)):
             raise MisuseError(f"the name {name!r} is reserved for inputs, the engine and people")
+        dependencies = tuple(suggestor.dependencies)
+        for selector in dependencies:  # a lone key would come apart into its letters, and nothing wake the suggestor
+            if not is_selector(selector):
+                raise MisuseError(
+                    f"{name!r} depends on {selector!r:.80}, which is no key, payload class or pair of both"
+                )
         self._own()
         registration = Registration.of(suggestor, pack)
-        dependencies = _checked_selectors(name, suggestor.dependencies)
         for selector in dependencies:
             payload = selector[1] if isinstance(selector, tuple) else selector
             if not isinstance(payload, ContextKey):
@@ -123,13 +129,15 @@ class Engine:
         intent: RootIntent | None = None,
         run_id: str = "run",
         source: Mapping[str, JsonValue] | None = None,
+        parent: Mapping[str, JsonValue] | None = None,
     ) -> Convergence:
         """Return the machine of a new run. The context itself is left as it is.
 
-        ``source`` is kept with the run: whatever is needed to set the same engine up again.
+        ``source`` is kept with the run: whatever is needed to set the same engine up again. ``parent`` names the run
+        (``run_id``, ``cycle``, ``head``) that this one is a fork of.
         Raises MisuseError when the validation policy requires an unknown check.
         """
-        setup = self._setup(intent, source)
+        setup = self._setup(intent, source, parent)
         provenance = "context-input"
         inputs = [
             draft(
@@ -143,27 +151,30 @@ class Engine:
         return Convergence(setup, run_id, context.facts(), inputs)
 
     def rebuild(self, entries: Sequence[Entry]) -> Convergence:
-        """Return the machine that begins as a recorded run began. `replay` feeds it the rest.
+        """Return the machine that begins as a recorded run began, under this engine; `replay` feeds it the rest.
 
         Raises LedgerCorrupt when the entries do not begin a run, PayloadError for a payload no loaded class reads.
         """
-        started = _first(entries)
+        started, intent = _first(entries)
         carried, inputs = [], []
-        for place, entry in enumerate(entries[1:], 1):
-            if entry.kind not in (events.FactCarried.kind, events.InputAdmitted.kind):
-                break
-            event = read_event(entry.body)
-            if isinstance(event, events.FactCarried):
-                try:
-                    fact = {"proposal": event.proposal, "promotion": event.promotion}
-                    carried.append(read_fact(fact, self.payloads))
-                except SnapshotError as error:
-                    raise LedgerCorrupt(started.run_id, place, "a fact that its hashes cover", str(error)) from error
-            elif isinstance(event, events.InputAdmitted):
-                value = cast("Mapping[str, JsonValue]", event.proposal)
-                inputs.append(read_draft(value, event.proposer, self.payloads))
-        intent = None if started.intent is None else RootIntent.from_json(started.intent)
-        return Convergence(self._setup(intent, started.source), started.run_id, carried, inputs)
+        try:
+            for entry in entries[1:]:
+                if entry.kind not in (events.FactCarried.kind, events.InputAdmitted.kind):
+                    break
+                event = read_event(entry.body)
+                if isinstance(event, events.FactCarried):
+                    carried.append(read_fact({"proposal": event.proposal, "promotion": event.promotion}, self.payloads))
+                elif isinstance(event, events.InputAdmitted):
+                    value = cast("Mapping[str, JsonValue]", event.proposal)
+                    inputs.append(read_draft(value, event.proposer, self.payloads))
+            facts = ContextState(carried).facts()
+        except PayloadError:
+            raise
+        except (SnapshotError, MisuseError, ValueError, KeyError, TypeError, AttributeError) as error:
+            place = 1 + len(carried) + len(inputs)
+            raise LedgerCorrupt(started.run_id, place, "a fact or input to begin with", str(error)) from error
+        setup = self._setup(intent, started.source, started.parent)
+        return Convergence(setup, started.run_id, facts, inputs, started=entries[0])
 
     async def run(
         self,
@@ -203,7 +214,12 @@ class Engine:
             raise MisuseError("; ".join(f"{refusal.gate}: {refusal.reason}" for refusal in refused))
         return await drive(run, executor=executor, approver=approver, log=pause.log)
 
-    def _setup(self, intent: RootIntent | None, source: Mapping[str, JsonValue] | None) -> Setup:
+    def _setup(
+        self,
+        intent: RootIntent | None,
+        source: Mapping[str, JsonValue] | None,
+        parent: Mapping[str, JsonValue] | None,
+    ) -> Setup:
         self._shared = True
         packs = frozenset(intent.active_packs) if intent is not None and intent.active_packs else self._packs
         required = self.validation.required_checks
@@ -226,6 +242,7 @@ class Engine:
             intent=intent,
             evaluator=self.evaluator,
             source=source,
+            parent=parent,
         )
 
 
@@ -235,25 +252,13 @@ def _checked_name(what: str, name: object) -> str:
     raise MisuseError(f"a {what} needs a name of 1 to {MAX_NAME} bytes of printable characters, not {name!r:.80}")
 
 
-def _checked_selectors(name: str, dependencies: Iterable[Selector]) -> tuple[Selector, ...]:
-    """Return the dependencies of a suggestor; a lone key would be taken for its letters, and nothing wake it."""
-    selectors = tuple(dependencies)
-    for selector in selectors:
-        key, payload = selector if isinstance(selector, tuple) and len(selector) == 2 else (selector, FactPayload)
-        if not isinstance(key, ContextKey):
-            key, payload = ContextKey.SEEDS, key
-        if not isinstance(payload, type) or not issubclass(payload, FactPayload):
-            raise MisuseError(f"{name!r} depends on {selector!r:.80}: a tuple of keys, payload classes or pairs is needed")
-    return selectors
-
-
-def _first(entries: Sequence[Entry]) -> events.RunStarted:
+def _first(entries: Sequence[Entry]) -> tuple[events.RunStarted, RootIntent | None]:
     try:
         started = read_event(entries[0].body)
-    except (IndexError, ValueError) as error:
-        raise LedgerCorrupt("?", 0, "run_started", str(error)) from error
-    if not isinstance(started, events.RunStarted):
-        raise LedgerCorrupt("?", 0, "run_started", started.kind)
-    if started.format != events.FORMAT:
-        raise LedgerCorrupt(started.run_id, 0, f"events of format {events.FORMAT}", f"format {started.format}")
-    return started
+        if not isinstance(started, events.RunStarted):
+            raise LedgerCorrupt("?", 0, "run_started", started.kind)
+        if started.format != events.FORMAT:
+            raise LedgerCorrupt(started.run_id, 0, f"events of format {events.FORMAT}", f"format {started.format}")
+        return started, None if started.intent is None else RootIntent.from_json(started.intent)
+    except (IndexError, MisuseError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise LedgerCorrupt("?", 0, "run_started", f"{type(error).__name__}: {error}") from error

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import cast
 
 from converge_core.context.keys import ContextKey
 from converge_core.context.payloads import PayloadRegistry
@@ -19,7 +20,7 @@ from converge_core.intent.criteria import Criterion, CriterionEvaluator
 from converge_core.intent.root import RootIntent
 from converge_core.invariants import Invariant, InvariantClass
 from converge_core.ledger import events
-from converge_core.ledger.canonical import JsonValue, canonical
+from converge_core.ledger.canonical import JsonValue, canonical, parse
 from converge_core.ledger.hashes import ContentHash
 from converge_core.suggestors.contract import Suggestor
 
@@ -73,6 +74,7 @@ class Setup:
     intent: RootIntent | None = None
     evaluator: CriterionEvaluator | None = None
     source: Mapping[str, JsonValue] | None = None
+    parent: Mapping[str, JsonValue] | None = None
     criteria: tuple[Criterion, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -94,6 +96,7 @@ class Setup:
             run_id=run_id,
             intent=None if self.intent is None else self.intent.to_json(),
             source=self.source,
+            parent=self.parent,
             budget=self.budget.to_json(),
             gates=self.gate.to_json()
             | {"conflict": self.conflict_policy.value, "hitl": None if self.hitl is None else self.hitl.to_json()},
@@ -105,3 +108,12 @@ class Setup:
             ),
             packs=None if self.packs is None else tuple(sorted(self.packs)),
         )
+
+    def constitution(self, run_id: str) -> dict[str, JsonValue]:
+        """Return, as JSON, whatever must be the same for a run to be replayed or resumed."""
+        return constitution_of(cast("Mapping[str, JsonValue]", parse(self.run_started(run_id).body())))
+
+
+def constitution_of(started: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """Return the constitution in the body of a ``run_started``."""
+    return {name: started.get(name) for name in ("intent", "budget", "gates", "suggestors", "invariants", "packs")}

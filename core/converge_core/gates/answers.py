@@ -9,9 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from converge_core.context.facts import Actor, ActorKind
+from converge_core.context.keys import ContextKey
+from converge_core.context.payloads import PayloadRegistry
+from converge_core.errors import PayloadError
 from converge_core.gates.authority import ApprovalPolicy
-from converge_core.gates.drafts import Draft
+from converge_core.gates.drafts import Draft, Malformed, draft
 from converge_core.gates.hitl import GateDecision, GateRequest, TimeoutAction, Verdict
+from converge_core.gates.promotion import HUMAN_GATE
+from converge_core.ledger.canonical import canonical
+from converge_core.ledger.events import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +26,15 @@ class Refused:
 
     code: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sanction:
+    """What lets a proposal through that the engine may not promote by itself: a gate, a person, an authority."""
+
+    gate_id: str
+    approver: Actor
+    authority: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +48,11 @@ class Gate:
     decision: GateDecision | None = None
     authority: str = ""
 
+    @property
+    def sanction(self) -> Sanction | None:
+        """What a decision gives the proposal on its way, once there is one."""
+        return None if self.decision is None else Sanction(HUMAN_GATE, self.decision.by, self.authority)
+
 
 def answer(gate: Gate, decision: GateDecision, policy: ApprovalPolicy, now: str) -> Gate | Refused:
     """Return what an answer makes of a gate, or why it does not count. ``now`` is the latest moment known."""
@@ -44,9 +64,9 @@ def answer(gate: Gate, decision: GateDecision, policy: ApprovalPolicy, now: str)
         return _timed_out(gate, decision, policy)
     if decision.verdict is Verdict.ESCALATE:
         return Refused("no_authority", "a gate is escalated by its time-out alone")
-    if _is_proposer(decision.by, gate.draft):
+    if owns(decision.by, gate.draft.proposer, gate.draft.proposal.provenance or ""):
         return Refused("own_proposal", f"{decision.by} proposed it, and may not decide about it")
-    authority = _authority(gate, decision.by, policy, now)
+    authority = authority_of(decision.by, gate.draft.proposal.key, policy, gate.level, now)
     if isinstance(authority, Refused):
         return authority
     if decision.verdict is Verdict.REJECT:
@@ -65,34 +85,45 @@ def answer(gate: Gate, decision: GateDecision, policy: ApprovalPolicy, now: str)
     return replace(gate, approvals=approvals, decision=decision, authority=authority)
 
 
-def _is_proposer(actor: Actor, draft: Draft) -> bool:
+def owns(actor: Actor, proposer: str, provenance: str) -> bool:
     """Say whether somebody decides about what is their own: proposed, edited, or brought in by them."""
-    provenance = draft.proposal.provenance or ""
     own = {actor.id, str(actor)}
-    return draft.proposer in own or provenance in own or provenance.startswith(f"admission:{actor}:")
+    return proposer in own or provenance in own or provenance.startswith(f"admission:{actor}:")
 
 
-def _authority(gate: Gate, actor: Actor, policy: ApprovalPolicy, now: str) -> str | Refused:
-    """Return by which authority somebody may decide, or why not."""
+def authority_of(actor: Actor, key: ContextKey, policy: ApprovalPolicy, level: int, now: str) -> str | Refused:
+    """Return by which authority somebody may decide about a fact of a key, or why not."""
     if actor.kind is not ActorKind.HUMAN:
         return Refused("no_authority", f"{actor} is no person")
     if not policy.grants:
         return "anyone"
-    found = Refused("no_authority", f"{actor} is no approver for {gate.draft.proposal.key}")
+    found = Refused("no_authority", f"{actor} is no approver for {key}")
     for grant in policy.grants:
-        if actor.id not in grant.members or (grant.scope.keys and gate.draft.proposal.key not in grant.scope.keys):
+        if actor.id not in grant.members or (grant.scope.keys and key not in grant.scope.keys):
             continue
-        if grant.level > gate.level:
+        until = grant.scope.until
+        if grant.level > level:
             found = Refused("not_escalated", f"{actor} is asked when the gate is escalated to level {grant.level}")
-        elif grant.scope.until is not None and not now:
+        elif until is not None and not now:
             found = Refused(
                 "no_time", f"the authority of {actor} has an end, and the decision says not when it was made"
             )
-        elif grant.scope.until is not None and now > grant.scope.until:
-            found = Refused("authority_expired", f"the authority of {actor} ended at {grant.scope.until}")
+        elif until is not None and now > until:
+            found = Refused("authority_expired", f"the authority of {actor} ended at {until}")
         else:
             return f"grant:{grant.name}"
     return found
+
+
+def edited(gated: Draft, decision: GateDecision, payloads: PayloadRegistry, max_bytes: int) -> Draft | Malformed:
+    """Return the proposal that a person puts in the place of a gated one: their own, with another payload."""
+    wire, by = decision.payload or {}, str(decision.by)
+    original = gated.proposal
+    try:
+        payload = payloads.decode(str(wire["family"]), int(str(wire["version"])), canonical(wire["body"]))
+    except (PayloadError, KeyError, ValueError) as error:
+        return Malformed(by, original.key, original.id, "invalid_payload", printable(str(error)))
+    return draft(replace(original, payload=payload, confidence=1.0, provenance=by), by, payloads, max_bytes)
 
 
 def _timed_out(gate: Gate, decision: GateDecision, policy: ApprovalPolicy) -> Gate | Refused:

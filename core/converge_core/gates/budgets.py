@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from converge_core.context.allowance import MICRO, microusd
+from converge_core.context.allowance import MICRO, exact_microusd
 from converge_core.errors import MisuseError
 
 
@@ -27,7 +27,7 @@ class Budget:
     max_suggestors_per_cycle: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("max_cycles", "max_facts", "max_tokens", "time_limit_ms"):
+        for name in ("max_cycles", "max_facts", "max_tokens", "time_limit_ms", "max_suggestors_per_cycle"):
             limit = getattr(self, name)
             if limit is not None and (type(limit) is not int or limit < 0):
                 raise MisuseError(f"budget: {name} must be a whole number of at least 0, not {limit!r}")
@@ -36,12 +36,12 @@ class Budget:
         if self.max_suggestors_per_cycle is not None and self.max_suggestors_per_cycle < 1:
             raise MisuseError("budget: max_suggestors_per_cycle must be at least 1")
         if self.max_cost_usd is not None:
-            microusd(self.max_cost_usd)
+            exact_microusd(self.max_cost_usd)
 
     @property
     def max_cost_microusd(self) -> int | None:
         """The money limit in micro-dollars, rounded down so that it is never exceeded."""
-        return None if self.max_cost_usd is None else math.floor(round(self.max_cost_usd * MICRO, 6))
+        return None if self.max_cost_usd is None else math.floor(exact_microusd(self.max_cost_usd))
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:

@@ -13,7 +13,7 @@ from typing import cast
 
 from converge_core.context.facts import AnyProposal, fact_ref
 from converge_core.context.keys import ContextKey
-from converge_core.context.payloads import DataPayload, DiagnosticPayload, FactPayload, PayloadRegistry, TextPayload
+from converge_core.context.payloads import DataPayload, FactPayload, FrozenDict, PayloadRegistry, TextPayload
 from converge_core.context.subjects import SubjectRef
 from converge_core.context.wire import proposal_hash, proposal_text, read_proposal
 from converge_core.errors import CanonicalError, ConvergeError, PayloadError
@@ -22,9 +22,6 @@ from converge_core.ledger.canonical import JsonValue, canonical
 MAX_ID_BYTES = 256
 MAX_EVIDENCE = 10_000
 DEFAULT_MAX_PAYLOAD_BYTES = 1 << 20
-
-_FIXED_FORM = (TextPayload, DataPayload, DiagnosticPayload)
-"""Payload classes that a round trip through JSON leaves as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +160,13 @@ def _encode_payload(payload: FactPayload, max_bytes: int) -> str:
 
 
 def _as_replayed(payload: FactPayload, body: str, payloads: PayloadRegistry) -> FactPayload:
-    """Return the payload as a replay will read it; what cannot be read back may not be written."""
-    if type(payload) in _FIXED_FORM:
+    """Return the payload as a replay will read it; what cannot be read back may not be written.
+
+    A round trip through JSON leaves text and frozen data as they are.
+    """
+    if type(payload) is TextPayload and type(payload.text) is str:
+        return payload
+    if type(payload) is DataPayload and type(payload.data) is FrozenDict:
         return payload
     try:
         payloads.register(type(payload))

@@ -14,7 +14,7 @@ from typing import Any, Self, cast
 
 from converge_core.context.facts import Actor, ActorKind
 from converge_core.context.keys import KIND_OF_KEY, ContextKey, ProposalKind
-from converge_core.context.payloads import FactPayload
+from converge_core.context.payloads import FactPayload, freeze
 from converge_core.errors import MisuseError
 from converge_core.gates.authority import ApprovalPolicy, instant
 from converge_core.gates.drafts import Draft
@@ -104,6 +104,9 @@ class GateRequest:
     proposal: Mapping[str, JsonValue]
     timeout: TimeoutPolicy
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "proposal", freeze(self.proposal))
+
     @classmethod
     def of(cls, draft: Draft, gate_id: str, cycle: int, code: str, timeout: TimeoutPolicy) -> Self:
         """Return the question that a gated proposal raises."""
@@ -174,16 +177,18 @@ class GateDecision:
     def __post_init__(self) -> None:
         if self.at is not None:
             instant(self.at)
+        if self.payload is not None:
+            object.__setattr__(self, "payload", freeze(self.payload))
 
     @classmethod
-    def approve(cls, gate_id: str, by: str | Actor, reason: str | None = None) -> Self:
+    def approve(cls, gate_id: str, by: str | Actor, reason: str | None = None, *, at: str | None = None) -> Self:
         """Let the proposal become a fact, on the authority of ``by``."""
-        return cls(gate_id, Verdict.APPROVE, _actor(by), reason)
+        return cls(gate_id, Verdict.APPROVE, _actor(by), reason, at=at)
 
     @classmethod
-    def reject(cls, gate_id: str, by: str | Actor, reason: str | None = None) -> Self:
+    def reject(cls, gate_id: str, by: str | Actor, reason: str | None = None, *, at: str | None = None) -> Self:
         """Turn the proposal away. The same content does not ask again in this run."""
-        return cls(gate_id, Verdict.REJECT, _actor(by), reason)
+        return cls(gate_id, Verdict.REJECT, _actor(by), reason, at=at)
 
     @classmethod
     def edit(cls, gate_id: str, by: str | Actor, payload: FactPayload, reason: str | None = None) -> Self:
@@ -192,9 +197,9 @@ class GateDecision:
         return cls(gate_id, Verdict.EDIT, _actor(by), reason, wire)
 
     @classmethod
-    def defer(cls, gate_id: str, by: str | Actor, reason: str | None = None) -> Self:
+    def defer(cls, gate_id: str, by: str | Actor, reason: str | None = None, *, at: str | None = None) -> Self:
         """Leave the gate open, and say so."""
-        return cls(gate_id, Verdict.DEFER, _actor(by), reason)
+        return cls(gate_id, Verdict.DEFER, _actor(by), reason, at=at)
 
     def event(self) -> DecisionReceived:
         """Return the answer as the input event that enters the ledger."""

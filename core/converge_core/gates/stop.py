@@ -97,7 +97,7 @@ class HitlGatePending(StopReason):
     stop_class: ClassVar[StopClass] = StopClass.HUMAN
 
     def __str__(self) -> str:
-        return f"{len(self.gates)} human gate(s) pending in cycle {self.cycle}: {', '.join(self.gates)}"
+        return f"{len(self.gates)} human gate(s) pending in cycle {self.cycle}"
 
 
 @dataclass(frozen=True, slots=True)

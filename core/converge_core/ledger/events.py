@@ -93,6 +93,7 @@ class RunStarted(Event):
     invariants: tuple[Mapping[str, JsonValue], ...]
     packs: tuple[str, ...] | None = None
     source: Mapping[str, JsonValue] | None = None
+    parent: Mapping[str, JsonValue] | None = None
 
     def body(self) -> str:
         suggestors = [parse(_text(suggestor)) for suggestor in self.suggestors]
@@ -189,6 +190,30 @@ class RunReopened(Event):
     kind: ClassVar[str] = "run_reopened"
     is_input: ClassVar[bool] = True
     budget: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangesAccepted(Event):
+    """Somebody let a run go on with a changed engine, which derives the past as it is; ``setup`` is the new one."""
+
+    kind: ClassVar[str] = "changes_accepted"
+    is_input: ClassVar[bool] = True
+    actor: str
+    setup: Mapping[str, JsonValue]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorrectionEvent(Event):
+    """Somebody corrects a fact (``key/id``): another payload (family, version, body) is to supersede it."""
+
+    kind: ClassVar[str] = "correction_received"
+    is_input: ClassVar[bool] = True
+    fact: str
+    actor: str
+    reason_code: str
+    reason: str
+    payload: Mapping[str, JsonValue]
+    at: str | None = None
 
 
 # --- derived: what a replay must give again -------------------------------------------------------------------------
@@ -326,6 +351,29 @@ class FactPromoted(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CorrectionRefused(Event):
+    """A correction that does not count: unknown fact, superseded already, no authority, a payload that does not fit."""
+
+    kind: ClassVar[str] = "correction_refused"
+    fact: str
+    actor: str
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FactSuperseded(Event):
+    """A correction was promoted: readers see ``by`` where they saw ``fact``. Both stay in the log."""
+
+    kind: ClassVar[str] = "fact_superseded"
+    cycle: int
+    fact: str
+    by: str
+    actor: str
+    reason_code: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InvariantViolatedEvent(Event):
     """An invariant does not hold. ``facts`` are the ones it names."""
 
@@ -383,6 +431,8 @@ EVENTS: dict[str, type[Event]] = {
         TimeObserved,
         CancelRequested,
         RunReopened,
+        ChangesAccepted,
+        CorrectionEvent,
         SuggestorSkipped,
         SuggestorFailedEvent,
         ProposalMade,
@@ -393,6 +443,8 @@ EVENTS: dict[str, type[Event]] = {
         DecisionRefused,
         ApprovalCounted,
         FactPromoted,
+        CorrectionRefused,
+        FactSuperseded,
         InvariantViolatedEvent,
         CriterionEvaluated,
         RunPaused,

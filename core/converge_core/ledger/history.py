@@ -2,13 +2,18 @@
 
 Replaying a run needs the code that ran; reading what happened does not. `History.of` goes through the entries once and
 gives facts, gates and stops as plain JSON values, for everything that shows, explains or exports a run.
+
+A fact is tied to what led to it while the entries go by: to the entry that brought its proposal, to the human gate that
+it passed, unchanged or edited, and to the correction it answers. A ledger may come from anybody, so what is read here
+has the form that the readers rely on, or is refused.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple
 
 from converge_core.errors import LedgerCorrupt
 from converge_core.ledger import events
@@ -19,12 +24,19 @@ from converge_core.ledger.hashes import ContentHash
 
 @dataclass(frozen=True, slots=True)
 class RecordedFact:
-    """A fact as the ledger has it: the proposal, its promotion, and where both stand (sequence numbers from 0)."""
+    """A fact as the ledger has it: the proposal, its promotion, and where both stand (sequence numbers from 0).
+
+    ``brought_by`` is the kind of the entry in which the proposal stands, ``gate`` the human gate that let it through,
+    ``correction`` what was asked for where the fact corrects another.
+    """
 
     proposal: Mapping[str, Any]
     promotion: Mapping[str, Any]
     proposed_at: int
     promoted_at: int
+    brought_by: str
+    gate: RecordedGate | None = None
+    correction: events.CorrectionEvent | None = None
 
     @property
     def ref(self) -> str:
@@ -36,22 +48,38 @@ class RecordedFact:
         """What the fact says, as JSON."""
         return self.proposal["payload"]["body"]
 
+    @property
+    def evidence(self) -> tuple[str, ...]:
+        """What the proposal cites: facts by ``key/id``, other sources by URI."""
+        return tuple(self.proposal.get("evidence", ()))
+
 
 @dataclass(slots=True)
 class RecordedGate:
-    """A human gate, and the decision once it is made."""
+    """A human gate, who has approved so far, and the decision once it is made.
+
+    ``proposal_hash`` names the proposal that waits, ``edited`` the one that a human put in its place.
+    """
 
     gate: str
     cycle: int
     proposer: str
     code: str
     proposal: Mapping[str, Any]
+    proposal_hash: str
+    approvals: list[events.ApprovalCounted] = field(default_factory=list)
     decision: events.DecisionReceived | None = None
+    edited: str | None = None
+
+    @property
+    def ref(self) -> str:
+        """``key/id`` of the fact that an approval would make."""
+        return f"{self.proposal['key']}/{self.proposal['id']}"
 
 
 @dataclass(slots=True)
 class History:
-    """A run as its entries tell it."""
+    """A run as its entries tell it. ``superseded`` names the fact in the place of a corrected one, by ``key/id``."""
 
     run_id: str = ""
     started: events.RunStarted | None = None
@@ -62,7 +90,12 @@ class History:
     criteria: list[events.CriterionEvaluated] = field(default_factory=list)
     stop: events.RunStopped | None = None
     cycles: int = 0
-    _proposals: dict[str, tuple[Mapping[str, Any], int]] = field(default_factory=dict)
+    superseded: dict[str, str] = field(default_factory=dict)
+    _proposals: dict[tuple[str, str], _Proposed] = field(default_factory=dict)
+    _gates_by_place: dict[tuple[int, str], list[RecordedGate]] = field(default_factory=dict)
+    _waiting: deque[events.CorrectionEvent] = field(default_factory=deque)
+    _corrections: dict[str, events.CorrectionEvent] = field(default_factory=dict)
+    _answered: events.DecisionReceived | None = None
 
     @classmethod
     def of(cls, entries: Iterable[Entry], run_id: str = "?") -> History:
@@ -71,36 +104,56 @@ class History:
         for sequence, entry in enumerate(entries):
             try:
                 history._take(sequence, read_event(entry.body))
-            except (ValueError, KeyError) as error:
-                raise LedgerCorrupt(history.run_id, sequence, "an event that fits", str(error)) from error
+            except (ValueError, LookupError, TypeError, AttributeError) as error:
+                raise LedgerCorrupt(history.run_id, sequence, "an event that fits", f"{entry.kind}: {error}") from error
         return history
 
     def open_gates(self) -> list[RecordedGate]:
         """Return the gates that nobody has decided."""
         return [gate for gate in self.gates.values() if gate.decision is None]
 
+    def proposal(self, proposer: str, proposal_hash: str | None) -> Mapping[str, Any] | None:
+        """Return what somebody proposed, or None where it had no form to be kept in."""
+        proposed = self._proposals.get((proposal_hash or "", proposer))
+        return None if proposed is None else proposed.proposal
+
     def _take(self, sequence: int, event: events.Event) -> None:
+        _check_scalars(event)
         match event:
             case events.RunStarted():
                 self.started, self.run_id = event, event.run_id
-            case events.InputAdmitted() | events.ProposalMade():
-                self._propose(sequence, event.proposal)
+            case events.InputAdmitted():
+                self._propose(sequence, event, event.proposer, event.proposal)
+            case events.ProposalMade():
+                made = self._propose(sequence, event, event.proposer, event.proposal)
+                if made is not None:
+                    self._tie(event, *made)
             case events.EffectReceived():
                 self.cycles = max(self.cycles, event.cycle)
                 for proposal in event.proposals:
-                    self._propose(sequence, proposal)
+                    self._propose(sequence, event, event.suggestor, proposal)
             case events.FactCarried():
-                self._propose(sequence, event.proposal)
-                self._promote(sequence, dict(event.promotion))
+                promotion = events.FactPromoted.from_json(event.promotion)
+                _check_scalars(promotion)
+                self._propose(sequence, event, promotion.proposer, event.proposal)
+                self._promote(sequence, promotion)
             case events.FactPromoted():
-                self._promote(sequence, {name: getattr(event, name) for name in _PROMOTION})
+                self._promote(sequence, event)
             case events.ProposalGated():
-                proposal, _ = self._proposals[event.proposal]
-                self.gates[event.gate] = RecordedGate(event.gate, event.cycle, event.proposer, event.code, proposal)
-            case events.DecisionReceived() if event.verdict != "defer" and event.gate in self.gates:
-                self.gates[event.gate].decision = self.gates[event.gate].decision or event
+                self._open(event)
+            case events.DecisionReceived() if event.gate in self.gates:
+                self._decide(event)
+            case events.ApprovalCounted() if event.gate in self.gates:
+                self.gates[event.gate].approvals.append(event)
+                self._undecide(event.gate)
             case events.DecisionRefused():
-                self._reopen(event)
+                self._undecide(event.gate)
+            case events.CorrectionEvent():
+                self._waiting.append(event)
+            case events.CorrectionRefused():
+                self._waiting.pop()
+            case events.FactSuperseded():
+                self._supersede(event)
             case events.ProposalRejected() | events.ProposalConflicted() | events.ProposalDuplicate():
                 self.refused.append(event)
             case events.SuggestorFailedEvent():
@@ -115,31 +168,109 @@ class History:
             case _:
                 pass
 
-    def _propose(self, sequence: int, proposal: str | Mapping[str, Any]) -> None:
-        if not isinstance(proposal, str) and "payload" in proposal:
-            self._proposals.setdefault(str(ContentHash.of(canonical(proposal))), (proposal, sequence))
+    def _propose(
+        self, sequence: int, event: events.Event, proposer: str, proposal: str | Mapping[str, Any]
+    ) -> tuple[str, Mapping[str, Any]] | None:
+        """Keep a proposal, and return it with its hash; one that was turned away at the door has none."""
+        if isinstance(proposal, str):
+            raise ValueError("a proposal is an object")
+        if "payload" not in proposal:
+            return None
+        _check_proposal(proposal)
+        name = str(ContentHash.of(canonical(proposal)))
+        self._proposals[name, proposer] = _Proposed(proposal, sequence, event.kind)
+        return name, proposal
 
-    def _promote(self, sequence: int, promotion: dict[str, Any]) -> None:
-        proposal, proposed_at = self._proposals[promotion["proposal"]]
-        fact = RecordedFact(proposal, promotion, proposed_at, sequence)
-        self.facts[fact.ref] = fact
+    def _promote(self, sequence: int, event: events.FactPromoted) -> None:
+        proposed = self._proposals[event.proposal, event.proposer]
+        ref = f"{event.key}/{event.id}"
+        if (event.key, event.id) != (proposed.proposal["key"], proposed.proposal["id"]):
+            raise ValueError(f"{ref} is promoted for a proposal of another fact")
+        gates = self._gates_by_place.get((event.cycle, ref), ())
+        gate = next((gate for gate in gates if event.proposal in (gate.proposal_hash, gate.edited)), None)
+        self.facts[ref] = RecordedFact(
+            proposed.proposal,
+            event.to_json(),
+            proposed.sequence,
+            sequence,
+            proposed.kind,
+            gate,
+            self._corrections.get(event.proposal),
+        )
 
-    def _reopen(self, refusal: events.DecisionRefused) -> None:
-        """A decision that was refused, other than because another one came first, leaves its gate open."""
-        gate = self.gates.get(refusal.gate)
-        if gate is not None and refusal.code != "already_decided":
+    def _open(self, event: events.ProposalGated) -> None:
+        proposal = self._proposals[event.proposal, event.proposer].proposal
+        gate = RecordedGate(event.gate, event.cycle, event.proposer, event.code, proposal, event.proposal)
+        self.gates[event.gate] = gate
+        self._gates_by_place.setdefault((event.cycle, gate.ref), []).append(gate)
+
+    def _decide(self, event: events.DecisionReceived) -> None:
+        """Take an answer for a decision until the next entry says that it is not one."""
+        gate = self.gates[event.gate]
+        self._answered = event if gate.decision is None and event.verdict in _FINAL else None
+        gate.decision = gate.decision or self._answered
+
+    def _undecide(self, gate_id: str) -> None:
+        """The answer just given was refused, or others have to join it: what it decided is open again."""
+        gate = self.gates.get(gate_id)
+        if gate is not None and gate.decision is not None and gate.decision is self._answered:
             gate.decision = None
 
+    def _tie(self, event: events.ProposalMade, name: str, proposal: Mapping[str, Any]) -> None:
+        """Tie what a human has made to why: to the gate where it replaces a proposal, or to the correction asked for.
 
-_PROMOTION = (
-    "approver",
-    "authority",
-    "cycle",
-    "gate",
-    "id",
-    "key",
-    "lamport",
-    "policy",
-    "proposal",
-    "proposer",
-)
+        Corrections are acted on in the order in which they came.
+        """
+        for gate in self._gates_by_place.get((event.cycle, f"{proposal['key']}/{proposal['id']}"), ()):
+            decision = gate.decision
+            answered = decision is not None and (decision.verdict, decision.actor) == ("edit", event.proposer)
+            if answered and gate.edited is None:
+                gate.edited = name
+                return
+        if self._waiting and self._waiting[0].actor == event.proposer:
+            self._corrections[name] = self._waiting.popleft()
+
+    def _supersede(self, event: events.FactSuperseded) -> None:
+        if event.fact not in self.facts or event.by not in self.facts:
+            raise ValueError(f"{event.by} is to supersede {event.fact}, and one of them is no fact")
+        if event.fact != event.by and event.by not in self.superseded:  # so nothing comes to supersede itself
+            self.superseded[event.fact] = event.by
+
+
+class _Proposed(NamedTuple):
+    """A proposal, the sequence number of the entry in which it stands, and that entry's kind."""
+
+    proposal: Mapping[str, Any]
+    sequence: int
+    kind: str
+
+
+_FINAL = ("approve", "reject", "edit")
+"""The verdicts that decide a gate."""
+
+_SCALARS = {"int": int, "str": str, "bool": bool}
+
+
+def _check_scalars(event: events.Event) -> None:
+    """Raise ValueError unless numbers and texts of an event are of the types that its class declares."""
+    for item in fields(event):
+        expected = _SCALARS.get(str(item.type))
+        if expected is not None and type(getattr(event, item.name)) is not expected:
+            raise ValueError(f"{item.name} is no {item.type}")
+
+
+def _check_proposal(proposal: Mapping[str, Any]) -> None:
+    """Raise ValueError unless a proposal has the form in which the machine writes it."""
+    match proposal:
+        case {
+            "key": str(),
+            "id": str(),
+            "payload": {"body": _, "family": str(), "version": int()},
+            "confidence": int() | float(),
+            "provenance": str(),
+            **rest,
+        }:
+            cited = rest.get("evidence", [])
+            if isinstance(cited, list) and all(isinstance(piece, str) for piece in cited):
+                return
+    raise ValueError("not the form of a proposal")

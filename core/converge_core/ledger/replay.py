@@ -5,24 +5,78 @@ This is also how a run is resumed: a replay leaves a machine that stands exactly
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Generator, Mapping, Sequence
+from typing import TYPE_CHECKING, cast
 
-from converge_core.errors import LedgerCorrupt, ReplayDifference
-from converge_core.ledger.events import EVENTS, CancelRequested, EffectReceived, Entry, Event, TimeObserved, read_event
+from converge_core.engine.changes import SetupChanged, differences
+from converge_core.engine.setup import constitution_of
+from converge_core.engine.steps import Execute
+from converge_core.errors import LedgerCorrupt, MisuseError, PayloadError, ReplayDifference
+from converge_core.ledger.canonical import JsonValue, parse
+from converge_core.ledger.events import (
+    EVENTS,
+    CancelRequested,
+    ChangesAccepted,
+    EffectReceived,
+    Entry,
+    Event,
+    TimeObserved,
+    read_event,
+)
 
 if TYPE_CHECKING:
     from converge_core.engine.convergence import Convergence
     from converge_core.engine.engine import Engine
 
 
-def replay(engine: Engine, entries: Sequence[Entry]) -> Convergence:
+def replay(engine: Engine, entries: Sequence[Entry], *, accept_changes: bool = False) -> Convergence:
     """Return the machine after all entries of a run, every derived one recomputed and found equal, byte by byte.
 
-    The engine has to be set up as it was for the run. Raises ReplayDifference for the first entry that differs,
-    LedgerCorrupt or PayloadError when the entries cannot be read.
+    The engine has to be set up as it was for the run; with ``accept_changes`` it may be set up differently, if only
+    what it derives is the same. Raises SetupChanged, ReplayDifference for the first entry that differs, LedgerCorrupt
+    or PayloadError when the entries cannot be read.
     """
+    replaying = steps(engine, entries, accept_changes=accept_changes)
+    while True:
+        try:
+            next(replaying)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]  # what `steps` returns
+
+
+async def replay_live(engine: Engine, entries: Sequence[Entry]) -> Convergence:
+    """Replay, and execute every deterministic suggestor again: its effect must be the recorded one, byte by byte.
+
+    Raises as `replay` does.
+    """
+    effects: dict[tuple[int, str], int] = {}
+    for place, entry in enumerate(entries):
+        event = read_event(entry.body) if entry.kind == EffectReceived.kind else None
+        if isinstance(event, EffectReceived):
+            effects[event.cycle, event.suggestor] = place
+    replaying = steps(engine, entries)
+    while True:
+        try:
+            step = next(replaying)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]  # what `steps` returns
+        for call in step.batch:
+            recorded = effects.get((call.cycle, call.name))
+            if recorded is not None and call.suggestor.replayability == "deterministic":
+                body = (await call.perform()).event().body()
+                if body != entries[recorded].body:
+                    run_id = str(cast("Mapping[str, JsonValue]", parse(entries[0].body))["run_id"])
+                    raise ReplayDifference(run_id, recorded, entries[recorded].body, body)
+
+
+def steps(
+    engine: Engine, entries: Sequence[Entry], *, accept_changes: bool = False
+) -> Generator[Execute, None, Convergence]:
+    """Replay, and yield every `Execute` step that the machine comes to; see `replay`."""
     run = engine.rebuild(entries)
+    changed = changes(entries, run)
+    if changed and not accept_changes:
+        raise SetupChanged(run.run_id, changed)
     place = fed = 0
     while place < len(entries):
         if emitted := run.drain(1):
@@ -33,13 +87,41 @@ def replay(engine: Engine, entries: Sequence[Entry]) -> Convergence:
             continue
         event = _input_at(run.run_id, entries, fed)
         if event is None or _comes_later(run, event):
-            run.next()
+            step = run.next()
             if not run.pending and (event is None or _comes_later(run, event)):
                 raise ReplayDifference(run.run_id, place, entries[place].body, "nothing")
+            if isinstance(step, Execute):
+                yield step
         else:
-            run.feed(event)
+            _feed(run, event, fed)
             fed += 1
     return run
+
+
+def until_cycle(entries: Sequence[Entry], cycle: int) -> Sequence[Entry]:
+    """Return the entries up to the end of a cycle. Raises LookupError when the run has not come so far."""
+    last = 0
+    for place, entry in enumerate(entries):
+        at = cast("Mapping[str, int]", parse(entry.body)).get("cycle", 0)
+        if at > cycle:
+            return entries[:place]
+        last = max(last, at)
+    if last < cycle:
+        raise LookupError(f"the run has come to cycle {last}, not to {cycle}")
+    return entries
+
+
+def changes(entries: Sequence[Entry], run: Convergence) -> tuple[str, ...]:
+    """Return how a machine's setup differs from the one that the run was last driven with, a sentence each."""
+    return differences(_constitution(entries), run.setup.constitution(run.run_id))
+
+
+def _constitution(entries: Sequence[Entry]) -> Mapping[str, JsonValue]:
+    """Return the constitution under which a run was last driven."""
+    for entry in reversed(entries):
+        if entry.kind == ChangesAccepted.kind:
+            return cast("Mapping[str, Mapping[str, JsonValue]]", parse(entry.body))["setup"]
+    return constitution_of(cast("Mapping[str, JsonValue]", parse(entries[0].body)))
 
 
 def _input_at(run_id: str, entries: Sequence[Entry], place: int) -> Event | None:
@@ -55,6 +137,17 @@ def _input_at(run_id: str, entries: Sequence[Entry], place: int) -> Event | None
         return read_event(entries[place].body)
     except ValueError as error:
         raise LedgerCorrupt(run_id, place, f"a {entries[place].kind}", str(error)) from error
+
+
+def _feed(run: Convergence, event: Event, place: int) -> None:
+    """Feed an input to the machine; one that makes no sense to it is not what a machine has recorded."""
+    try:
+        run.feed(event)
+    except PayloadError:
+        raise
+    except (MisuseError, ValueError, TypeError, KeyError, AttributeError) as error:
+        found = f"{type(error).__name__}: {error}"
+        raise LedgerCorrupt(run.run_id, place, f"a {event.kind} that fits", found) from error
 
 
 def _comes_later(run: Convergence, event: Event) -> bool:

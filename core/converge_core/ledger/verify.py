@@ -26,6 +26,8 @@ def verify(run_id: str, stored: Sequence[StoredEntry], head: Head | None = None)
     """
     log, facts = MerkleLog(), MerkleLog()
     appended = 0
+    if head is not None and head.size == 0 and head.root != log.root():
+        raise LedgerCorrupt(run_id, 0, f"the root {head.root} of the given head", str(log.root()))
     for place, entry in enumerate(stored):
         if entry.sequence != place:
             raise LedgerCorrupt(run_id, place, f"entry {place}", f"entry {entry.sequence}")
@@ -64,7 +66,7 @@ def _check_body(run_id: str, entry: StoredEntry, facts: MerkleLog) -> None:
     if entry.kind == "fact_promoted":
         facts.append(entry.leaf)
     elif entry.kind == "fact_carried":
-        facts.append(leaf_hash(canonical(body["promotion"]).encode()))
+        facts.append(leaf_hash(canonical(body.get("promotion")).encode()))
     elif entry.kind == "run_stopped" and body.get("merkle_root") != str(facts.root()):
         raise LedgerCorrupt(
             run_id, entry.sequence, f"the root {facts.root()} of its facts", str(body.get("merkle_root"))

@@ -14,6 +14,7 @@ from typing import Any, overload
 from converge_core.context.allowance import NOTHING, Usage
 from converge_core.context.facts import AnyProposal, ProposedFact
 from converge_core.context.keys import ContextKey
+from converge_core.context.payloads import FactPayload
 from converge_core.context.state import Context, Selector
 from converge_core.errors import ConvergeError, MisuseError
 
@@ -169,7 +170,7 @@ def suggestor(
     def decorate(function: SuggestorFunction) -> FunctionSuggestor:
         attributes: dict[str, Any] = {
             "name": name or getattr(function, "__name__", type(function).__name__).replace("_", "-"),
-            "dependencies": (reads,) if _is_selector(reads) else tuple(reads),  # type: ignore[arg-type]
+            "dependencies": (reads,) if is_selector(reads) else tuple(reads),  # type: ignore[arg-type]
             "writes": (writes,) if isinstance(writes, ContextKey) else tuple(writes),
             "version": version,
             "optional": optional,
@@ -183,9 +184,12 @@ def suggestor(
     return decorate if function is None else decorate(function)
 
 
-def _is_selector(reads: object) -> bool:
-    if isinstance(reads, ContextKey | type):
-        return True
-    return (
-        isinstance(reads, tuple) and len(reads) == 2 and isinstance(reads[0], ContextKey) and isinstance(reads[1], type)
-    )
+def is_selector(reads: object) -> bool:
+    """Say whether something is a key, a payload class or a pair of both, and so what a suggestor may depend on."""
+    if isinstance(reads, tuple):
+        return len(reads) == 2 and isinstance(reads[0], ContextKey) and _is_payload(reads[1])
+    return isinstance(reads, ContextKey) or _is_payload(reads)
+
+
+def _is_payload(reads: object) -> bool:
+    return isinstance(reads, type) and issubclass(reads, FactPayload) and reads is not FactPayload

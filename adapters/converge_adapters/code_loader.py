@@ -1,0 +1,77 @@
+"""Code that an intent names: ``module:callable``, from the intent's own folder or from an installed package.
+
+Nothing else is ever imported by name: not the standard library, not the current directory, not a path that leads out
+of the folder by a link.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import re
+import sys
+from collections.abc import Callable
+from importlib.metadata import packages_distributions
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+_REFERENCE = re.compile(r"((?:[A-Za-z]\w*\.)*[A-Za-z]\w*):([A-Za-z]\w*)", re.ASCII)
+
+
+class CodeLoader:
+    """Turns ``module:callable`` into the callable. ``folder`` is the intent's."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.resolve()
+
+    def __call__(self, reference: str) -> Callable[..., Any]:
+        """Return the callable. Raises LookupError, with a sentence, for anything that may not or cannot be loaded."""
+        match = _REFERENCE.fullmatch(reference)
+        if match is None:
+            raise LookupError(f"{reference!r} is not of the form module:callable")
+        module_name, name = match.groups()
+        module = self._from_folder(module_name) or _from_package(module_name)
+        if module is None:
+            raise LookupError(f"{module_name!r} is neither in the intent's folder nor in an installed package")
+        found = getattr(module, name, None)
+        if found is None:
+            raise LookupError(f"{module_name!r} has no {name!r}")
+        if not callable(found):
+            raise LookupError(f"{reference!r} is a {type(found).__name__}, which cannot be called")
+        return found  # type: ignore[no-any-return]  # callable() narrows to an untyped callable
+
+    def _from_folder(self, module_name: str) -> ModuleType | None:
+        path = self._folder.joinpath(*module_name.split(".")).with_suffix(".py")
+        if not path.is_file():
+            return None
+        if not path.resolve().is_relative_to(self._folder):
+            raise LookupError(f"{module_name!r} leads out of the intent's folder")
+        place = hashlib.sha256(str(self._folder).encode()).hexdigest()[:12]
+        qualified = f"_converge_intent_{place}_{module_name.replace('.', '_')}"
+        if qualified in sys.modules:
+            return sys.modules[qualified]
+        spec = importlib.util.spec_from_file_location(qualified, path)
+        if spec is None or spec.loader is None:
+            raise LookupError(f"{path} cannot be imported")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[qualified] = module
+        sys.path.append(str(self._folder))  # last, so that its modules find each other and shadow nobody
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            del sys.modules[qualified]
+            raise LookupError(f"{path.name} cannot be imported: {type(error).__name__}: {error}") from error
+        finally:
+            sys.path.remove(str(self._folder))
+        return module
+
+
+def _from_package(module_name: str) -> ModuleType | None:
+    if module_name.partition(".")[0] not in packages_distributions():
+        return None
+    try:
+        return importlib.import_module(module_name)
+    except ImportError as error:
+        raise LookupError(f"{module_name!r} cannot be imported: {error}") from error

@@ -1,0 +1,15 @@
+"""Where an event loop is started: once, at the outermost place, for a program that has none of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import anyio
+
+T = TypeVar("T")
+
+
+def run_async(function: Callable[..., Awaitable[T]], *args: object, backend: str = "asyncio") -> T:
+    """Run an async function to its end, on asyncio or trio, and return what it returns."""
+    return anyio.run(function, *args, backend=backend)

@@ -1,0 +1,1 @@
+"""How a run is told to people who were not there: as sentences, as a flowchart, as a page."""

@@ -1,0 +1,1 @@
+"""Policies and suggestors: pure like the core, registered through pluggy."""

@@ -1,0 +1,26 @@
+"""Rules as configuration: a suggestor, invariants and success criteria written in CEL (https://cel.dev)."""
+
+from __future__ import annotations
+
+from converge_core import Catalog, CriterionEvaluator, Suggestor, hookimpl
+from converge_core.invariants import InvariantCheck
+from converge_plugins.rules.conditions import CelCriterion, CelInvariant, CriterionConfig, InvariantConfig
+from converge_plugins.rules.suggestor import CelRule, RuleConfig
+
+
+@hookimpl
+def converge_register_suggestors(catalog: Catalog[Suggestor]) -> None:
+    """Offer ``rules.cel``."""
+    catalog.add("rules.cel", CelRule, RuleConfig, "Proposes for each new fact that meets a condition, in CEL.")
+
+
+@hookimpl
+def converge_register_invariants(registry: Catalog[InvariantCheck]) -> None:
+    """Offer ``cel``."""
+    registry.add("cel", CelInvariant, InvariantConfig, "A CEL expression that must be true.")
+
+
+@hookimpl
+def converge_register_criteria(registry: Catalog[CriterionEvaluator]) -> None:
+    """Offer ``cel``."""
+    registry.add("cel", CelCriterion, CriterionConfig, "A CEL expression that is true of a success.")

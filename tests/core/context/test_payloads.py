@@ -1,0 +1,352 @@
+from __future__ import annotations
+
+import copy
+import pickle
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, Field, ValidationError
+
+from converge_core import (
+    CanonicalError,
+    ContextKey,
+    DataPayload,
+    DiagnosticPayload,
+    FactPayload,
+    FrozenObject,
+    PayloadError,
+    PayloadRegistry,
+    TextPayload,
+    canonical,
+)
+from converge_core.context.payloads import FrozenDict
+from converge_core.ledger.canonical import JsonValue, parse
+
+T = TypeVar("T")
+
+json_values: st.SearchStrategy[JsonValue] = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53) + 1, 2**53 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=10,
+)
+
+
+class Line(BaseModel, frozen=True):
+    item: str
+    cents: int
+
+
+class Invoice(FactPayload):
+    family: ClassVar[str] = "test.invoice"
+    lines: tuple[Line, ...]
+    due: date | None = None
+
+
+class Loose(BaseModel):
+    item: str
+
+
+class Open(BaseModel, frozen=True, extra="allow"):
+    item: str
+
+
+class Nested(BaseModel, frozen=True):
+    tags: list[str]
+
+
+@dataclass
+class Changing:
+    number: int
+
+
+@dataclass(frozen=True)
+class HoldsList:
+    numbers: list[int]
+
+
+class Row(NamedTuple):
+    cells: list[int]
+
+
+class Tree(BaseModel, frozen=True):
+    name: str
+    children: tuple[Tree, ...] = ()
+
+
+@dataclass(frozen=True)
+class Still:
+    number: int
+
+
+def payload_with(annotation: object) -> type[FactPayload]:
+    """A payload class with one field of that type."""
+    body = {"__annotations__": {"field": annotation}, "__module__": __name__, "family": "test.field"}
+    return type("Payload", (FactPayload,), body)
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        list[int],
+        dict[str, int],
+        set[int],
+        frozenset[int],
+        deque[int],
+        Counter[str],
+        Mapping[str, int],
+        Sequence[int],
+        Iterable[int],
+        list[int] | None,
+        tuple[list[int], ...],
+        tuple[Annotated[list[int], Field(min_length=1)], ...],
+        Annotated[list[int], Field(min_length=1)],
+        tuple,
+        tuple[Any, ...],
+        Any,
+        object,
+        T,
+        Loose,
+        Open,
+        Nested,
+        Changing,
+        HoldsList,
+        Row,
+    ],
+    ids=str,
+)
+def test_a_field_that_can_hold_something_mutable_is_refused_when_the_class_is_defined(annotation: object) -> None:
+    with pytest.raises(TypeError, match=r"^Payload\.field can hold "):
+        payload_with(annotation)
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        str,
+        bool,
+        Decimal,
+        date,
+        ContextKey,
+        Literal["a", "b"],
+        int | None,
+        tuple[int, ...],
+        tuple[str, int],
+        Annotated[str, Field(min_length=1)],
+        Line,
+        Tree,
+        Still,
+        FrozenObject,
+        FrozenObject | None,
+        tuple[FrozenObject, ...],
+    ],
+    ids=str,
+)
+def test_a_field_that_holds_still_is_allowed(annotation: object) -> None:
+    assert "field" in payload_with(annotation).model_fields
+
+
+def test_a_payload_class_cannot_be_thawed() -> None:
+    with pytest.raises(TypeError, match="must stay frozen"):
+        type("Payload", (FactPayload,), {"family": "test.thawed", "model_config": {"frozen": False}})
+
+
+def test_a_payload_class_knows_all_its_fields() -> None:
+    with pytest.raises(TypeError, match="know all its fields"):
+        type("Payload", (FactPayload,), {"family": "test.open", "model_config": {"extra": "allow"}})
+
+
+@pytest.mark.parametrize("names", [{"family": " "}, {}, {"family": "test.x", "version": 0}])
+def test_a_payload_class_needs_a_family_and_a_version(names: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match="needs a non-blank `family` and a `version` of at least 1"):
+        type("Payload", (FactPayload,), names)
+
+
+def test_a_payload_cannot_be_changed() -> None:
+    payload = Invoice(lines=(Line(item="pen", cents=120),))
+    with pytest.raises(ValidationError, match="frozen"):
+        payload.due = date(2026, 10, 31)
+
+
+def test_a_payload_is_read_back_from_its_body() -> None:
+    payload = Invoice(lines=(Line(item="pen", cents=120),), due=date(2026, 10, 31))
+    assert Invoice.from_text(canonical(payload.body())) == payload
+
+
+def test_an_unknown_field_is_refused() -> None:
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        TextPayload.model_validate({"text": "words", "language": "en"})
+
+
+# --- free JSON --------------------------------------------------------------------------------------------------------
+
+
+def test_free_data_is_read_by_field() -> None:
+    payload = DataPayload(data={"amount": 500})
+    assert (payload["amount"], payload.get("verdict", "none")) == (500, "none")
+
+
+def test_free_data_is_frozen_all_the_way_down() -> None:
+    lines = [{"item": "pen"}]
+    payload = DataPayload(data={"lines": lines})
+
+    lines[0]["item"] = "gold"
+
+    assert payload["lines"] == ({"item": "pen"},)
+    with pytest.raises(TypeError, match="a fact is immutable"):
+        payload["lines"][0]["item"] = "gold"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda d: d.update(a=2),
+        lambda d: d.pop("a"),
+        lambda d: d.popitem(),
+        lambda d: d.clear(),
+        lambda d: d.setdefault("b", 1),
+        lambda d: d.__delitem__("a"),
+        lambda d: d.__ior__({"a": 2}),
+    ],
+    ids=["update", "pop", "popitem", "clear", "setdefault", "del", "ior"],
+)
+def test_no_method_of_a_frozen_object_changes_it(change: Any) -> None:
+    frozen = FrozenDict({"a": 1})
+    with pytest.raises(TypeError, match="a fact is immutable"):
+        change(frozen)
+    assert frozen == {"a": 1}
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda p: pickle.loads(pickle.dumps(p))], ids=["deepcopy", "pickle"])
+def test_frozen_data_can_be_copied(copied: Any) -> None:
+    payload = DataPayload(data={"lines": [{"item": "pen"}]})
+    assert copied(payload) == payload
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), {1: 2}, b"bytes", "\ud800", 2**53, object()], ids=repr)
+def test_data_without_a_json_form_is_refused(odd: object) -> None:
+    with pytest.raises(ValidationError):
+        DataPayload(data={"field": odd})
+
+
+@given(st.dictionaries(st.text(), json_values))
+def test_free_data_reads_the_same_before_and_after_the_ledger(value: dict[str, JsonValue]) -> None:
+    payload = DataPayload(data=value)
+    text = canonical(payload.body())
+    again = DataPayload.from_text(text)
+
+    assert canonical(again.body()) == text == canonical(value)
+    assert again == payload
+
+
+@pytest.mark.parametrize(("live", "kept"), [(1.0, 1), (-0.0, 0), (1e15, 10**15), (0.5, 0.5), (1e20, 1e20)])
+def test_a_float_without_a_fraction_is_an_integer_at_once(live: float, kept: float) -> None:
+    number = DataPayload(data={"n": live})["n"]
+    assert (number, type(number)) == (kept, type(kept))
+    assert parse(canonical(number)) == number
+
+
+def test_data_that_is_no_object_is_refused() -> None:
+    with pytest.raises(ValidationError):
+        DataPayload.from_text("[1, 2]")
+
+
+@pytest.mark.parametrize(
+    ("payload", "line"),
+    [
+        (TextPayload(text="words"), "words"),
+        (DataPayload(data={"b": 1, "a": 2}), '{"a":2,"b":1}'),
+        (DiagnosticPayload(source="rule", message="it broke"), "it broke"),
+    ],
+)
+def test_a_payload_sums_itself_up_in_a_line(payload: FactPayload, line: str) -> None:
+    assert payload.summary() == line
+
+
+# --- the registry -----------------------------------------------------------------------------------------------------
+
+
+class InvoiceV3(FactPayload):
+    family: ClassVar[str] = "test.invoice"
+    version: ClassVar[int] = 3
+    cents: int
+    currency: str
+
+
+def test_an_unknown_family_is_a_loud_error() -> None:
+    with pytest.raises(PayloadError, match="payload test.invoice v1: unknown family: the plugin .* is not loaded"):
+        PayloadRegistry().decode("test.invoice", 1, "{}")
+
+
+def test_two_classes_cannot_share_a_family() -> None:
+    registry = PayloadRegistry()
+    registry.register(Invoice)
+    with pytest.raises(PayloadError, match="Invoice already has this family"):
+        registry.register(InvoiceV3)
+
+
+def test_registering_a_class_again_is_harmless() -> None:
+    registry = PayloadRegistry()
+    registry.register(Invoice)
+    registry.register(Invoice)
+    assert registry.families()["test.invoice"] is Invoice
+
+
+def test_an_older_version_is_brought_up_step_by_step() -> None:
+    registry = PayloadRegistry()
+    registry.register(
+        InvoiceV3,
+        {1: lambda body: {"cents": body["amount"]}, 2: lambda body: {**body, "currency": "EUR"}},  # type: ignore[dict-item, index, call-overload]
+    )
+    assert registry.decode("test.invoice", 1, '{"amount":120}') == InvoiceV3(cents=120, currency="EUR")
+
+
+def test_a_missing_upcaster_is_named() -> None:
+    registry = PayloadRegistry()
+    registry.register(InvoiceV3, {1: lambda body: body})
+    with pytest.raises(PayloadError, match="no upcaster from v2 to v3"):
+        registry.decode("test.invoice", 1, "{}")
+
+
+def test_an_upcaster_that_raises_is_named() -> None:
+    registry = PayloadRegistry()
+    registry.register(InvoiceV3, {1: lambda body: body["absent"], 2: lambda body: body})  # type: ignore[index, call-overload]
+    with pytest.raises(PayloadError, match="the upcaster of v1 raised KeyError"):
+        registry.decode("test.invoice", 1, "{}")
+
+
+def test_a_newer_version_than_the_program_knows_is_refused() -> None:
+    registry = PayloadRegistry()
+    registry.register(Invoice)
+    with pytest.raises(PayloadError, match="newer than this program, which knows v1"):
+        registry.decode("test.invoice", 2, "{}")
+
+
+def test_a_body_that_does_not_fit_is_refused_with_the_place_and_without_the_value() -> None:
+    registry = PayloadRegistry()
+    registry.register(Invoice)
+    with pytest.raises(PayloadError) as refused:
+        registry.decode("test.invoice", 1, '{"lines":[{"item":"pen","cents":"secret"}]}')
+    assert "lines.0.cents" in str(refused.value)
+    assert "secret" not in str(refused.value)
+
+
+def test_every_engine_has_its_own_registry() -> None:
+    one, other = PayloadRegistry(), PayloadRegistry()
+    one.register(Invoice)
+    assert "test.invoice" not in other.families()
+
+
+def test_a_canonical_error_says_where_the_fault_is() -> None:
+    with pytest.raises(CanonicalError, match=r"^\$\.lines\[1\]\.amount: NaN has no JSON form$"):
+        canonical({"lines": [{}, {"amount": float("nan")}]})
