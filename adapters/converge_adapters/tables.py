@@ -364,7 +364,8 @@ def _convert_cell(kind: ColumnType, cell: JsonValue) -> JsonValue:
     return _FROM_TEXT[kind](text) if text or kind is ColumnType.STRING else None
 
 
-def _check_value(kind: ColumnType, value: JsonValue) -> JsonValue:
+def typed_value(kind: ColumnType, value: JsonValue) -> JsonValue:
+    """Return a JSON value as a column of a type holds it. Raises ValueError when it is of another type."""
     if value is None or kind is ColumnType.JSON:
         return value
     if type(value) not in _OF_JSON[kind]:
@@ -378,8 +379,8 @@ def _check_value(kind: ColumnType, value: JsonValue) -> JsonValue:
 _Convert: TypeAlias = Callable[[ColumnType, "JsonValue"], "JsonValue"]
 _FORMATS: Mapping[str, tuple[Callable[[str, _Faults], _Table], _Convert]] = {
     "csv": (_read_csv, _convert_cell),
-    "jsonl": (_read_jsonl, _check_value),
-    "json": (_read_json, _check_value),
-    "yaml": (_read_yaml, _check_value),
+    "jsonl": (_read_jsonl, typed_value),
+    "json": (_read_json, typed_value),
+    "yaml": (_read_yaml, typed_value),
 }
 _SUFFIXES = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".yaml": "yaml", ".yml": "yaml"}

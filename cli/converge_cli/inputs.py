@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from converge_adapters.documents import Document
-from converge_adapters.tables import ColumnType, read_rows
+from converge_adapters.tables import ColumnType, read_rows, typed_value
 from converge_core import ContextState, IntentError, PayloadRegistry, Problem, ProposedFact, canonical
 from converge_core.context.payloads import DataPayload, FactPayload, TextPayload, one_line
 from converge_core.intent.document import InputSection
@@ -55,7 +55,7 @@ def _rows(
     """Return the rows, each with its place as a problem that waits for its message."""
     if section.items is not None:
         for place, item in enumerate(section.items):
-            yield document.problem((*path, "items", place), ""), item
+            yield document.problem((*path, "items", place), ""), _typed_item(section, item, document, path, place)
         return
     file = folder / (section.file or "")
     if not file.is_file():
@@ -63,6 +63,20 @@ def _rows(
     types = {column: ColumnType(kind) for column, kind in section.types.items()}
     for row in read_rows(file, types=types, format=section.format):
         yield Problem("", "", str(file), row.line), row.values
+
+
+def _typed_item(
+    section: InputSection, item: Mapping[str, Any], document: Document, path: tuple[str | int, ...], place: int
+) -> Mapping[str, Any]:
+    """Return an inline item with the types that the intent declares. Raises IntentError."""
+    typed = dict(item)
+    for column, kind in section.types.items():
+        if column in typed:
+            try:
+                typed[column] = typed_value(ColumnType(kind), typed[column])
+            except ValueError as error:
+                raise IntentError((document.problem((*path, "items", place, column), str(error)),)) from error
+    return typed
 
 
 def _proposal(

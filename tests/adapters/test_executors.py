@@ -146,7 +146,7 @@ async def test_the_event_loop_gets_its_turn_between_lone_plain_functions() -> No
         for _ in range(5):
             await AnyioExecutor().execute(calls(quick=lambda ctx: None))
         group.cancel_scope.cancel()
-        assert turns >= before + 5
+        assert turns >= before + 4  # who comes first within a turn is left to chance
 
 
 # --- time limits ----------------------------------------------------------------------------------------------------

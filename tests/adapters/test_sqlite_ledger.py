@@ -303,8 +303,8 @@ def test_a_damaged_file_is_refused(filled: Path) -> None:
     assert unopenable(filled).startswith("the file is damaged")
 
 
-def test_names_in_a_damaged_file_need_not_be_text(filled: Path) -> None:
-    filled.write_bytes(filled.read_bytes().replace(b"CREATE TABLE journal", b"CREATE\xff\xfeTABLE jo\xffrnal"))
+def test_what_a_damaged_file_makes_sqlite_say_need_not_be_text(filled: Path) -> None:
+    filled.write_bytes(filled.read_bytes().replace(b"CREATE TABLE journal", b"CREATE \xffABLE journal"))
     assert unopenable(filled).startswith("the file is damaged")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field
 
 from converge_adapters.ledgers.wall_clock import Now, timestamp, utc_now
@@ -37,7 +36,7 @@ class MemoryLedger:
         run = self._run(run_id)
         if len(run.entries) != expected_size:
             raise LedgerConflict(run_id, expected_size, len(run.entries))
-        log = deepcopy(run.log)  # a leaf that is refused leaves the run as it was
+        log = run.log.copy()  # a leaf that is refused leaves the run as it was
         for entry in entries:
             log.append(entry.leaf)
         recorded_at, head = timestamp(self._now()), log.head

@@ -16,17 +16,17 @@ WIDTH, HEIGHT, BASE = 320, 96, 80
 """The size of a chart in its own units; bars stand on ``BASE``."""
 
 
-def bars(values: Sequence[int], first: int, label: str) -> Markup:
-    """Return a bar chart of one value a cycle; the first is of cycle ``first``. ``label`` says what is counted."""
+def bars(values: Sequence[tuple[int, int]], label: str) -> Markup:
+    """Return a bar chart of (cycle, value) pairs in order. ``label`` says what is counted."""
     size = max(1, ceil(len(values) / MAX_BARS))
-    sums = [sum(values[start : start + size]) for start in range(0, len(values), size)]
+    groups = [values[start : start + size] for start in range(0, len(values), size)]
+    sums = [sum(value for _, value in group) for group in groups]
     top, pitch = max([1, *sums]), WIDTH / max(1, len(sums))
     drawn = []
-    for place, value in enumerate(sums):
-        begin = first + place * size
-        end = min(begin + size, first + len(values)) - 1
+    for place, (group, value) in enumerate(zip(groups, sums, strict=True)):
+        begin, end = group[0][0], group[-1][0]
         name = f"cycle {begin}" if begin == end else f"cycles {begin} to {end}"
-        height = round(value / top * (BASE - 14), 2)
+        height = max(0.0, round(value / top * (BASE - 14), 2))
         drawn.append(
             element(
                 "rect",
@@ -38,13 +38,12 @@ def bars(values: Sequence[int], first: int, label: str) -> Markup:
                 class_="bar",
             )
         )
-    last = first + len(values) - 1
     return element(
         "svg",
         drawn,
         element("line", x1=0, y1=BASE, x2=WIDTH, y2=BASE, class_="axis"),
-        element("text", f"cycle {first}", x=0, y=HEIGHT - 2, class_="tick"),
-        element("text", last, x=WIDTH, y=HEIGHT - 2, class_="tick end") if last > first else None,
+        element("text", f"cycle {values[0][0]}", x=0, y=HEIGHT - 2, class_="tick") if values else None,
+        element("text", values[-1][0], x=WIDTH, y=HEIGHT - 2, class_="tick end") if len(values) > 1 else None,
         viewBox=f"0 0 {WIDTH} {HEIGHT}",
         class_="chart",
         role="img",
@@ -54,7 +53,7 @@ def bars(values: Sequence[int], first: int, label: str) -> Markup:
 
 def meter(used: int, limit: int) -> Markup:
     """Return a bar that shows how much of a limit is used."""
-    share = min(1.0, used / limit) if limit else 1.0
+    share = min(1.0, max(0.0, used / limit)) if limit else 1.0
     return element(
         "svg",
         element("rect", x=0, y=0, width=WIDTH, height=6, rx=3, class_="track"),

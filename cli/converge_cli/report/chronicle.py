@@ -87,14 +87,14 @@ class Chronicle:
                 cycle.skipped[event.code] += 1
             case events.TimeObserved():
                 cycle.elapsed_ms = event.elapsed_ms
-            case events.InputAdmitted() | events.ProposalMade() | events.RunPaused():
+            case events.InputAdmitted() | events.ProposalMade() | events.RunPaused() | events.CriterionEvaluated():
                 pass
             case _:
                 cycle.told.append(event)
 
     def _cycle(self, event: events.Event, recorded_at: str) -> Cycle:
         """Return the cycle that an event belongs to, which it may begin."""
-        number = getattr(event, "cycle", None)
+        number = event.cycles if isinstance(event, events.RunStopped) else getattr(event, "cycle", None)
         last = self.cycles[-1] if self.cycles else None
         if last is None or (number is not None and number > last.number):
             last = Cycle(number or 0, recorded_at)

@@ -8,12 +8,9 @@ forgotten somewhere. Control characters become visible ones on the way.
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable
+from collections.abc import Iterator
 
 from converge_cli.output import safe
-
-Content = object | Iterable["Content"]
-"""Markup is taken as it is, None is nothing, lists, tuples and generators are what they hold; all else is text."""
 
 _VOID = frozenset({"br", "input", "meta", "line", "path", "rect", "circle"})
 
@@ -42,13 +39,13 @@ def element(tag: str, *content: object, **attributes: object) -> Markup:
 
 
 def markup(content: object) -> Markup:
-    """Return any content as markup, escaping what is not."""
+    """Return content as markup: lists, tuples and iterators are what they hold, None is nothing, all else is text."""
     if isinstance(content, Markup):
         return content
     if content is None:
         return Markup("")
-    if isinstance(content, Iterable) and not isinstance(content, str | bytes | dict):
-        return Markup("".join(map(markup, content)))
+    if type(content) in (list, tuple) or isinstance(content, Iterator):
+        return Markup("".join(map(markup, content)))  # type: ignore[call-overload]  # all three are iterable
     return Markup(html.escape(safe(str(content))))
 
 

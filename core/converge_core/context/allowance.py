@@ -133,7 +133,7 @@ class Allowance:
 
     @property
     def used(self) -> Usage:
-        """What was settled through this hand, and all it still has set aside: a call that broke off may have spent it."""
+        """What was settled through this hand, and what it has set aside: a call that broke off may have spent it."""
         return sum((reservation.most for reservation in self._open), self._spent)
 
     def reserve(self, tokens: int = 0, cost_microusd: int = 0) -> Reservation:

@@ -102,6 +102,18 @@ class ProposedFact(Generic[P]):
             evidence = tuple([piece.ref if isinstance(piece, Fact) else piece for piece in cited])
         put(self, "evidence", evidence)
 
+    def stamped(self, provenance: str | None, payload: P) -> ProposedFact[P]:  # type: ignore[misc]  # as in __init__
+        """Return the proposal with a provenance, and with its payload in another instance."""
+        return ProposedFact(
+            self.key,
+            self.id,
+            payload,
+            confidence=self.confidence,
+            provenance=provenance,
+            subject=self.subject,
+            evidence=self.evidence,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class PromotionRecord:

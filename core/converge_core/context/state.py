@@ -105,10 +105,18 @@ class Context:
         """Return how many facts there are of a key or payload class."""
         return len(self._window(key, 0))
 
-    def find(self, key: ContextKey, fact_id: str) -> AnyFact | None:
-        """Return the fact of a key and id, or None; where it was corrected, what supersedes it."""
+    @overload
+    def find(self, key: ContextKey, fact_id: str) -> AnyFact | None: ...
+    @overload
+    def find(self, key: ContextKey, fact_id: str, payload: type[T]) -> Fact[T] | None: ...
+    def find(self, key: ContextKey, fact_id: str, payload: type[T] | None = None) -> AnyFact | Fact[T] | None:
+        """Return the fact of a key and id, or None; where it was corrected, what supersedes it.
+
+        With a payload class, None also for a fact of another class.
+        """
         versions = self.history(key, fact_id)
-        return versions[-1] if versions else None
+        found = versions[-1] if versions else None
+        return found if payload is None or (found is not None and type(found.payload) is payload) else None
 
     def history(self, key: ContextKey, fact_id: str) -> tuple[AnyFact, ...]:
         """Return a fact and its corrections, oldest first, whichever of them is named; nothing if there is none."""

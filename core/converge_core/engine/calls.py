@@ -9,7 +9,7 @@ be journaled as it arrives and enter the ledger as the same bytes.
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import cast
 
 from converge_core.context.allowance import NOTHING, BudgetRefused, Usage
@@ -111,8 +111,7 @@ class Call:
         provenance = self.suggestor.provenance
         drafts = []
         for proposal in proposals:
-            stamped = replace_provenance(proposal, provenance) if proposal.provenance is None else proposal
-            drafts.append(draft(stamped, self.name, self.payloads, self.max_payload_bytes))
+            drafts.append(draft(proposal, self.name, self.payloads, self.max_payload_bytes, provenance))
         used = self.context.allowance.used
         usage = effect.usage if used is NOTHING else effect.usage.at_least(used)
         return Outcome(self.cycle, self.name, tuple(drafts), usage)
@@ -123,8 +122,3 @@ class Call:
         if isinstance(error, Refusal):
             return self.failed("refused", str(error))
         return self.failed("raised", f"{type(error).__name__}: {error}")
-
-
-def replace_provenance(proposal: ProposedFact, provenance: str) -> ProposedFact:  # type: ignore[type-arg]
-    """Return the proposal with another provenance."""
-    return replace(proposal, provenance=provenance)

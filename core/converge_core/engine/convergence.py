@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
+from dataclasses import replace
 
 from converge_core.context.allowance import NOTHING, Allowance, Usage
 from converge_core.context.facts import ENGINE, Actor, AnyFact, AnyProposal, diagnostic
@@ -86,7 +87,6 @@ class Convergence:
         self._reopened = False
         self._interrupted: Iterator[Step] | None = None
         self._criteria: tuple[CriterionOutcome, ...] = ()
-        self._cancelled: stop.StopReason | None = None
         self._step: Step | None = None
         self._entries.append(started or setup.run_started(run_id).entry())
         for fact in carried:
@@ -193,7 +193,7 @@ class Convergence:
 
         A run that has stopped has to be reopened to act on it.
         """
-        self._emit(request)
+        self._emit(replace(request, cycle=self.cycles))
         self._desk.see(request.at)
         setup, desk = self.setup, self._desk
         made = correction(request, self._view(), setup.payloads, desk.approval, desk.now, setup.max_payload_bytes)

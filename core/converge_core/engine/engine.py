@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import cast
 
 from converge_core.context.facts import ENGINE, ActorKind
@@ -138,14 +137,8 @@ class Engine:
         Raises MisuseError when the validation policy requires an unknown check.
         """
         setup = self._setup(intent, source, parent)
-        provenance = "context-input"
         inputs = [
-            draft(
-                proposal if proposal.provenance is not None else replace(proposal, provenance=provenance),
-                INPUT,
-                self.payloads,
-                setup.max_payload_bytes,
-            )
+            draft(proposal, INPUT, self.payloads, setup.max_payload_bytes, "context-input")
             for proposal in context.staged
         ]
         return Convergence(setup, run_id, context.facts(), inputs)

@@ -8,7 +8,7 @@ replay meets exactly what the run met.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import cast
 
 from converge_core.context.facts import AnyProposal, fact_ref
@@ -78,17 +78,19 @@ def draft(
     proposer: str,
     payloads: PayloadRegistry,
     max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES,
+    provenance: str | None = None,
 ) -> Draft | Malformed:
-    """Check the form of a proposal that carries its provenance, and encode it once."""
+    """Check the form of a proposal, stamp it with ``provenance`` if it carries none, and encode it once."""
+    stamp = proposal.provenance if proposal.provenance is not None else provenance
     try:
-        _check_form(proposal)
+        _check_form(proposal, stamp)
         body = _encode_payload(proposal.payload, max_payload_bytes)
         payload = _as_replayed(proposal.payload, body, payloads)
+        if stamp is not proposal.provenance or payload is not proposal.payload:
+            proposal = proposal.stamped(stamp, payload)
         text = proposal_text(proposal, body)
     except _Refused as refused:
         return Malformed(proposer, _shown(proposal.key), _shown(proposal.id), refused.code, refused.reason)
-    if payload is not proposal.payload:
-        proposal = replace(proposal, payload=payload)
     return Draft(proposal, proposer, text, proposal_hash(text))
 
 
@@ -100,15 +102,15 @@ def read_draft(value: Mapping[str, JsonValue], proposer: str, payloads: PayloadR
     return Draft(read_proposal(value, payloads), proposer, text, proposal_hash(text))
 
 
-def _check_form(proposal: AnyProposal) -> None:
+def _check_form(proposal: AnyProposal, provenance: object) -> None:
     if not isinstance(proposal.key, ContextKey):
         raise _Refused("unknown_key", f"{_shown(proposal.key)!r} is not a context key")
     if not isinstance(proposal.payload, FactPayload):
         raise _Refused("invalid_payload", f"{type(proposal.payload).__name__} is not a FactPayload")
     _check_name("id", proposal.id)
-    if not isinstance(proposal.provenance, str) or not proposal.provenance.strip():
+    if not isinstance(provenance, str) or not provenance.strip():
         raise _Refused("blank_provenance", "a proposal must say where it comes from")
-    _check_text("provenance", proposal.provenance)
+    _check_text("provenance", provenance)
     confidence = proposal.confidence
     if isinstance(confidence, bool) or not isinstance(confidence, int | float):
         raise _Refused("invalid_confidence", f"confidence is a number, not a {_shown(confidence)}")

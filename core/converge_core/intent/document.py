@@ -43,7 +43,7 @@ class BudgetSection(_Section):
     facts: int = Field(default=10_000, ge=0, description="The most facts in the context.")
     tokens: int | None = Field(default=None, ge=0, description="The most model tokens, reserved before each call.")
     cost_usd: float | None = Field(
-        default=None, ge=0, allow_inf_nan=False, description="The most money, in US dollars."
+        default=None, ge=0, le=10**9, allow_inf_nan=False, description="The most money, in US dollars."
     )
     seconds: float | None = Field(
         default=None, ge=0, allow_inf_nan=False, description="The most working time; waiting for people is free."

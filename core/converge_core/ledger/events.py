@@ -204,10 +204,14 @@ class ChangesAccepted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorrectionEvent(Event):
-    """Somebody corrects a fact (``key/id``): another payload (family, version, body) is to supersede it."""
+    """Somebody corrects a fact (``key/id``): another payload (family, version, body) is to supersede it.
+
+    ``cycle`` is when the machine took it; the machine fills it in.
+    """
 
     kind: ClassVar[str] = "correction_received"
     is_input: ClassVar[bool] = True
+    cycle: int = 0
     fact: str
     actor: str
     reason_code: str

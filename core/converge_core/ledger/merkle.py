@@ -65,6 +65,12 @@ class MerkleLog:
         for leaf in leaves:
             self.append(leaf)
 
+    def copy(self) -> MerkleLog:
+        """A log that grows on its own from here."""
+        copied = MerkleLog()
+        copied._size, copied._peaks = self._size, self._peaks.copy()
+        return copied
+
     @property
     def size(self) -> int:
         """The number of leaves."""

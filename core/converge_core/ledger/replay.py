@@ -17,6 +17,7 @@ from converge_core.ledger.events import (
     EVENTS,
     CancelRequested,
     ChangesAccepted,
+    CorrectionEvent,
     EffectReceived,
     Entry,
     Event,
@@ -152,4 +153,5 @@ def _feed(run: Convergence, event: Event, place: int) -> None:
 
 def _comes_later(run: Convergence, event: Event) -> bool:
     """Say whether the machine has to move on before it can take this input, which came in a later cycle."""
-    return isinstance(event, EffectReceived | TimeObserved | CancelRequested) and event.cycle > run.cycles
+    timed = EffectReceived | TimeObserved | CancelRequested | CorrectionEvent
+    return isinstance(event, timed) and event.cycle > run.cycles

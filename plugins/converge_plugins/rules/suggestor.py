@@ -15,8 +15,9 @@ The lists of ``reads`` are what there is at that moment; a fact that arrives und
 rule that must see all of a list is to be woken by what comes last. Reading a list costs its length in each cycle in
 which the rule runs, not in each evaluation.
 
-The order for a fact is: ``let`` from top to bottom, ``when``, then the proposal. So ``when`` may use a ``let``, and
-a ``let`` is evaluated for facts that ``when`` turns away: guard it with ``has(fact.x) ? ... : ...``.
+The order for a fact is: ``let``, ``when``, then the proposal. So ``when`` may use a ``let``, and a ``let`` is evaluated
+for facts that ``when`` turns away: guard it with ``has(fact.x) ? ... : ...``. A ``let`` may use another wherever that
+stands: the order is that of what needs what, since an intent that comes back from a ledger has its keys sorted.
 
 An expression that cannot be evaluated fails the suggestor with a message that names the rule, the fact and the
 expression: a rule that decides about money does not skip what it does not understand.
@@ -87,7 +88,7 @@ class RuleConfig(BaseModel):
     for_each: ContextKey = Field(description="The rule looks at each new fact under this key; it is `fact`.")
     payload_family: str | None = Field(None, description="Only at those whose payload is of this family.")
     reads: tuple[ContextKey, ...] = Field((), description="Keys whose facts are lists, named as the keys are.")
-    let: dict[str, CelExpression] = Field(default_factory=dict, description="Names for expressions, in this order.")
+    let: dict[str, CelExpression] = Field(default_factory=dict, description="Names for expressions, in any order.")
     when: CelExpression | None = Field(None, description="The condition; without one every fact meets it.")
     key: ContextKey = Field(description="Where the proposal goes.")
     id: Template = Field(description="Its id, such as `flag:{fact.id}`.")
@@ -109,12 +110,13 @@ class RuleConfig(BaseModel):
         return self
 
     def _name_faults(self) -> Iterator[InitErrorDetails]:
-        known: list[str] = ["fact", *self.reads]
+        known: list[str] = ["fact", *self.reads, *self.let]
         for name, expression in self.let.items():
             if name in ("fact", *ContextKey) or not _is_name(name):
                 yield fault(("let", name), f"{name!r} cannot be a name: it is taken, or CEL reads something else", name)
             yield from name_faults(("let", name), expression, known)
-            known.append(name)
+        for name in sorted(self.let.keys() - dict(in_order(self.let))):
+            yield fault(("let", name), f"{name!r} needs itself, or is part of a circle", name)
         for field in ("when", "id", "text", "confidence", "cite"):
             if (text := getattr(self, field)) is not None:
                 yield from name_faults((field,), text, known)
@@ -131,6 +133,7 @@ class CelRule(Suggestor):
         self.writes = (rule.key,)
         self.config = rule.model_dump(mode="json")
         self._rule = rule
+        self._let = in_order(rule.let)
 
     def execute(self, ctx: Context) -> AgentEffect:
         """Return a proposal for each new fact that meets the condition. Raises SuggestorError."""
@@ -154,7 +157,7 @@ class CelRule(Suggestor):
     def _proposal(self, fact: AnyFact, bindings: Bindings) -> AnyProposal | None:
         rule = self._rule
         bindings.bind("fact", fact_value(fact))
-        for name, expression in rule.let.items():
+        for name, expression in self._let:
             bindings.bind(name, expression.evaluate(bindings))
         if rule.when is not None and not rule.when.test(bindings):
             return None
@@ -170,6 +173,14 @@ class CelRule(Suggestor):
             confidence=_number(rule.confidence, bindings),
             evidence=(*((fact.ref,) if rule.evidence else ()), *_citations(rule.cite, bindings)),
         )
+
+
+def in_order(let: Mapping[str, CelExpression]) -> tuple[tuple[str, CelExpression], ...]:
+    """Return names and expressions so that each stands after those it uses, else by name; without any in a circle."""
+    ordered: dict[str, CelExpression] = {}
+    while ready := [name for name in sorted(let.keys() - ordered) if not let[name].variables & (let.keys() - ordered)]:
+        ordered |= {name: let[name] for name in ready}
+    return tuple(ordered.items())
 
 
 def _is_name(text: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, ParamSpec
 
 import anyio
@@ -24,6 +25,7 @@ from converge_core.ledger.proofs import (
     read_proof,
 )
 from converge_core.suggestors import ReactOnceSuggestor
+from tests.fakes.observer import FakeObserver
 
 P = ParamSpec("P")
 
@@ -31,24 +33,11 @@ REFS = [*(f"seeds/s-{number}" for number in range(5)), "hypotheses/hyp-1"]
 SUBJECT = "seeds/s-3"
 
 
-class Recorder:
-    """Keeps what a run records."""
-
-    def __init__(self) -> None:
-        self.entries: list[Entry] = []
-
-    def recorded(self, run_id: str, entries: Sequence[Entry]) -> None:
-        self.entries += entries
-
-
 def record(context: ContextState) -> tuple[list[Entry], ConvergeResult]:
-    engine, recorder = Engine(), Recorder()
+    engine, observer = Engine(), FakeObserver()
     engine.register_suggestor(ReactOnceSuggestor("hyp-1", "derived insight"))
-
-    async def run() -> ConvergeResult:
-        return await engine.run(context, run_id="audited", observers=[recorder])
-
-    return recorder.entries, anyio.run(run)
+    result = anyio.run(partial(engine.run, context, run_id="audited", observers=[observer]))
+    return observer.entries, result
 
 
 def inputs(texts: Sequence[str]) -> ContextState:

@@ -121,7 +121,7 @@ def test_a_payload_may_be_a_text() -> None:
     assert fact.payload.text == "s1 is over by 100"
 
 
-def test_let_names_expressions_in_order() -> None:
+def test_let_names_expressions() -> None:
     let = {"net": "fact.amount / 1.25", "tax": "round(fact.amount - net, 2)"}
     result = run(seeds({"amount": 1000}), rule(let=let, when="tax > 100", payload={"tax": "tax"}))
     assert evaluations(result) == {"flag:s1": {"tax": 200}}
@@ -296,8 +296,17 @@ def test_an_unknown_name_is_refused() -> None:
     assert faults(when="fcat.amount > 1") == [(("when",), "unknown name 'fcat'; known here: fact")]
 
 
-def test_a_let_sees_only_those_before_it() -> None:
-    assert faults(let={"a": "b", "b": "1"}) == [(("let", "a"), "unknown name 'b'; known here: fact")]
+def test_a_let_in_a_circle_is_refused() -> None:
+    assert faults(let={"a": "b", "b": "a", "c": "1"}) == [
+        (("let", "a"), "'a' needs itself, or is part of a circle"),
+        (("let", "b"), "'b' needs itself, or is part of a circle"),
+    ]
+
+
+def test_a_let_may_use_one_that_stands_after_it() -> None:
+    let = {"agrees": "offer > 500", "offer": "fact.amount"}  # sorted, as an intent comes back from a ledger
+    result = run(seeds({"amount": 600}), rule(let=let, when="agrees", payload={"offer": "offer"}))
+    assert result.context.count(ContextKey.EVALUATIONS) == 1
 
 
 @pytest.mark.parametrize("name", ["fact", "seeds", "null", "in", "a b", "1", "a.b", ""])
