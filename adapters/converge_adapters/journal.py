@@ -67,7 +67,7 @@ class JournalingExecutor:
             return Outcome.from_event(event, self._payloads)
         except PayloadError:
             raise
-        except (ValueError, TypeError, KeyError, AttributeError, MisuseError) as error:
+        except (ValueError, TypeError, KeyError, MisuseError) as error:
             raise LedgerError(
                 f"run {self._run_id!r}: the journaled outcome of {call.name!r} in cycle {call.cycle} cannot be read:"
                 f" {error}"

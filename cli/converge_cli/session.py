@@ -7,13 +7,13 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
     from converge_adapters.plugin_loader import Offers
-    from converge_core.ports import Ledger
+    from converge_core import Executor, Ledger, Observer, Site
 
 BUILTIN: Mapping[str, Callable[[], object]] = {
     name: partial(importlib.import_module, f"converge_plugins.{name}")
@@ -46,32 +46,67 @@ class Session:
 
     def command(self, name: str) -> object | None:
         """Return the command that a plugin adds under a name, or None."""
-        from converge_core.suggestors.catalog import NoConfig
+        from converge_core import NoConfig
 
         try:
             entry = self.offers.commands.find(name)
         except LookupError:
             return None
-        return entry.factory(NoConfig(), self.site(name))
+        return entry.factory(NoConfig(), _site(name))
 
-    def site(self, name: str) -> Any:
-        """Return the site of what is used outside of any intent: it can load no code."""
-        from converge_core.suggestors.catalog import Site
+    def observer(self) -> Observer:
+        """Return the observers that the plugins offer, as one that no fault of theirs comes out of."""
+        from converge_cli.observing import Observers
 
-        def refuse(reference: str) -> Callable[..., object]:
-            raise LookupError(f"{reference!r} cannot be loaded here")
+        return Observers(self.offers.observers, _site)
 
-        return Site(name, refuse)
+    def executor(self, name: str | None, concurrency: int, time_limit_ms: int | None) -> Executor:
+        """Return an executor that a plugin offers, or, without a name, the built-in one. Raises click.UsageError.
 
-    def ledger(self, url: str | None, *, read_only: bool = False) -> Ledger:
-        """Open the ledger that a URL or path names, or the default one. A plugin may serve other schemes."""
-        from converge_adapters.ledgers import default_path, open_ledger
+        Its configuration is what it has a field for: ``concurrency`` and ``time_limit_ms``.
+        """
+        if name is None:
+            from converge_adapters.executors import AnyioExecutor
 
-        scheme = url.partition("://")[0] if url and "://" in url else None
-        if scheme not in (None, "sqlite"):
-            entry = self.offers.ledgers.find(str(scheme))
-            return entry.factory(entry.config.model_validate({"url": url}), self.site(str(url)))
-        return open_ledger(url or str(default_path(os.environ)), read_only=read_only)
+            return AnyioExecutor(concurrency, time_limit_ms)
+        try:
+            entry = self.offers.executors.find(name)
+        except LookupError as error:
+            raise click.UsageError(str(error.args[0])) from error
+        options = {"concurrency": concurrency, "time_limit_ms": time_limit_ms}
+        config = {field: value for field, value in options.items() if field in entry.config.model_fields}
+        return entry.factory(entry.config.model_validate(config), _site(name))
+
+    def ledger(self, url: str | None, *, read_only: bool = False, create: bool = False) -> Ledger:
+        """Open the ledger that a URL or path names, or the default one. A plugin may serve other schemes.
+
+        Raises NoLedger where there is none, unless ``create`` says that one may be begun.
+        """
+        from converge_adapters.ledgers import default_path, ledger_path, open_ledger
+        from converge_core import NoConfig
+
+        url = url or str(default_path(os.environ))
+        scheme = url.partition("://")[0]
+        if scheme not in (url, "sqlite"):
+            try:
+                entry = self.offers.ledgers.find(scheme)
+            except LookupError as error:
+                raise click.UsageError(f"--ledger {url}: {error.args[0]}") from error
+            return entry.factory(NoConfig(), _site(url))
+        path = ledger_path(url)
+        if not create and path is not None and not path.exists():
+            raise NoLedger(path)
+        return open_ledger(url, read_only=read_only)
+
+
+def _site(name: str) -> Site:
+    """Return the site of what is used outside of any intent: it can load no code."""
+    from converge_core import Site
+
+    def refuse(reference: str) -> Callable[..., object]:
+        raise LookupError(f"{reference!r} cannot be loaded here")
+
+    return Site(name, refuse)
 
 
 pass_session = click.make_pass_decorator(Session, ensure=True)

@@ -235,7 +235,8 @@ async def test_with_threads_what_may_block_leaves_the_event_loop(suggestor: Sugg
     assert (threaded.suggestor, threaded.failure) == (suggestor.name, None)
 
 
-async def test_an_async_function_needs_no_thread_even_to_begin() -> None:
+@pytest.mark.parametrize("function", [quick, which_thread_piecewise])
+async def test_an_async_function_needs_no_thread_even_to_begin(function: SuggestorFunction) -> None:
     threads = []
 
     class Began(FunctionSuggestor):
@@ -243,7 +244,7 @@ async def test_an_async_function_needs_no_thread_even_to_begin() -> None:
             threads.append(threading.current_thread())
             return super().execute(ctx)
 
-    await AnyioExecutor(threads=True).execute([call(Began(quick, name="quick"))])
+    await AnyioExecutor(threads=True).execute([call(Began(function, name="began"))])
     assert threads == [threading.main_thread()]
 
 

@@ -15,6 +15,7 @@ from converge_adapters.ledgers.migrations import MIGRATIONS
 from converge_adapters.ledgers.sqlite import SqliteLedger
 from converge_adapters.testing.ledgers import head_of, note, notes, raised
 from converge_core.errors import LedgerCorrupt, LedgerError, MisuseError
+from converge_core.ledger.events import Entry
 from converge_core.ledger.merkle import root_of
 
 FILLED = 3
@@ -216,6 +217,19 @@ def test_more_runs_than_are_kept_at_hand_have_the_right_heads(path: Path, monkey
     use(path, run)
 
 
+def test_an_append_that_failed_is_forgotten_even_when_somebody_else_appends_as_much(path: Path) -> None:
+    async def run(ledger: SqliteLedger) -> None:
+        await ledger.create_run("run")
+        await ledger.append("run", 0, notes(0, 1))
+        await raised(MisuseError, ledger.append("run", 1, [*notes(7, 9), Entry("note", "{}", b"no hash")]))
+        other = SqliteLedger(path)
+        await other.append("run", 1, notes(1, 3))
+        await other.close()
+        assert await ledger.append("run", 3, notes(3, 4)) == head_of(notes(0, 4))
+
+    use(path, run)
+
+
 # --- opening --------------------------------------------------------------------------------------------------------
 
 
@@ -317,11 +331,14 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     assert unopenable(tmp_path / "file" / "ledger.db").startswith("its folder cannot be made")
 
 
-def test_a_file_that_was_refused_is_released(path: Path) -> None:
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="the open files of a process are not to be seen")
+def test_a_file_that_was_refused_is_released_at_once(path: Path) -> None:
     path.write_text("not a database\n" * 100)
-    unopenable(path)
-    path.unlink()
-    anyio.run(SqliteLedger(path).close)
+    opened = len(list(Path("/dev/fd").iterdir()))
+    with pytest.raises(LedgerError) as caught:
+        SqliteLedger(path)
+    assert caught.tb is not None  # which keeps the connection from being collected
+    assert len(list(Path("/dev/fd").iterdir())) == opened
 
 
 def test_opening_to_read_creates_nothing(tmp_path: Path) -> None:

@@ -68,3 +68,8 @@ def meter(used: int, limit: int) -> Markup:
 def number(value: int) -> str:
     """Return a number as it is read: ``12,345``."""
     return f"{value:,}"
+
+
+def dollars(microusd: int) -> str:
+    """Return micro-dollars as money: ``$0.0125``."""
+    return f"${microusd / 1e6:,.4f}"

@@ -15,7 +15,7 @@ from importlib.resources import files
 from typing import Any
 
 from converge_cli.report import people, timeline
-from converge_cli.report.charts import bars, meter, number
+from converge_cli.report.charts import bars, dollars, meter, number
 from converge_cli.report.chronicle import Chronicle
 from converge_cli.report.facts import FactPages, definitions
 from converge_cli.report.graph import provenance
@@ -40,7 +40,7 @@ def page(history: History, stored: Sequence[StoredEntry], head: Head, standing: 
             "main",
             _section("budgets", "Budgets over time", _budgets(history, chronicle)),
             _section("provenance", "Provenance", _provenance(history)),
-            _section("timeline", "Timeline", timeline.cycles(chronicle, facts)),
+            _section("timeline", "Timeline", timeline.cycles(chronicle, history, facts)),
             _section("people", "Human gates", people.gates(history, facts)),
             _section("facts", "Facts", _facts(history, facts)),
             _section("turned-away", "Turned away", _turned_away(history, facts)),
@@ -156,7 +156,7 @@ def _budgets(history: History, chronicle: Chronicle) -> Markup:
         _card("Cycles", history.cycles, budget.get("max_cycles")),
         _card("Facts", len(history.facts), budget.get("max_facts")),
         _card("Tokens", tokens, budget.get("max_tokens")),
-        _card("Cost", cost, budget.get("max_cost_microusd"), _dollars),
+        _card("Cost", cost, budget.get("max_cost_microusd"), dollars),
         _card("Working time", max(times, default=0), budget.get("time_limit_ms"), _seconds),
     ]
     charts = [
@@ -165,7 +165,11 @@ def _budgets(history: History, chronicle: Chronicle) -> Markup:
         ("Turned away per cycle", "proposals", [(cycle.number, cycle.turned_away.total()) for cycle in cycles]),
         ("Tokens per cycle", "tokens", [(cycle.number, cycle.tokens) for cycle in cycles]),
         ("Cost per cycle", "micro-dollars", [(cycle.number, cycle.usage["cost_microusd"]) for cycle in cycles]),
-        ("Working time, in all", "ms since the start", [(c.number, c.elapsed_ms) for c in cycles if c.elapsed_ms is not None]),
+        (
+            "Working time, in all",
+            "ms since the start",
+            [(c.number, c.elapsed_ms) for c in cycles if c.elapsed_ms is not None],
+        ),
     ]
     drawn = [
         element("figure", element("figcaption", title), bars(values, unit))
@@ -186,10 +190,6 @@ def _card(name: str, used: int, limit: object, shown: Any = number) -> Markup | 
         element("span", f"of {shown(limit)}" if bounded else "no limit", class_="quiet"),
         meter(used, limit) if isinstance(limit, int) else None,
     )
-
-
-def _dollars(microusd: int) -> str:
-    return f"${microusd / 1e6:,.4f}"
 
 
 def _seconds(milliseconds: int) -> str:

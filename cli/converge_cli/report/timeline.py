@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
-from converge_cli.report.charts import number
+from converge_cli.report.charts import dollars, number
 from converge_cli.report.chronicle import Chronicle, Cycle, amount
 from converge_cli.report.facts import FactPages
 from converge_cli.report.markup import Markup, element
 from converge_cli.report.people import table
 from converge_cli.report.wording import DONE
 from converge_core.ledger import events
+from converge_core.ledger.history import History
 
 MAX_TOLD = 200
 """Sentences of a cycle."""
 
-OPEN_UP_TO = 1
-"""Cycles that are shown open."""
 
-
-def cycles(chronicle: Chronicle, facts: FactPages) -> Iterable[Markup]:
+def cycles(chronicle: Chronicle, history: History, facts: FactPages) -> Iterable[Markup]:
     """Return the cycles, each on one line that opens."""
+    gated = {gate.gate: gate.ref for gate in history.gates.values()}
     return [
         element(
             "details",
             element("summary", element("h3", f"Cycle {cycle.number}"), _summary(cycle)),
-            element("div", _body(cycle, facts), class_="body"),
+            element("div", _body(cycle, gated, facts), class_="body"),
             class_="cycle",
         )
         for cycle in chronicle.cycles
@@ -45,12 +44,16 @@ def _summary(cycle: Cycle) -> Iterator[Markup]:
     ):
         if count:
             yield element("span", f"{number(count)} {one if count == 1 else many}", class_=f"fig {kind}")
+    for event in cycle.told:
+        if isinstance(event, events.RunStopped):
+            yield element("span", str(event.stop.get("reason")).replace("_", " "), class_="fig")
     yield element("time", cycle.recorded_at.replace("T", " ").removesuffix("Z"), class_="quiet")
 
 
-def _body(cycle: Cycle, facts: FactPages) -> Iterator[Markup]:
+def _body(cycle: Cycle, gated: Mapping[str, str], facts: FactPages) -> Iterator[Markup]:
     if cycle.calls:
-        yield element("div", table(("suggestor", "proposed", "promoted", "tokens", "cost", ""), _calls(cycle)))
+        columns, rows = _calls(cycle)
+        yield element("div", table(columns, rows), class_="wide")
     others = {
         who: count for who, count in cycle.promoted.items() if who not in {call.suggestor for call in cycle.calls}
     }
@@ -59,49 +62,51 @@ def _body(cycle: Cycle, facts: FactPages) -> Iterator[Markup]:
     for title, counts in (("Turned away", cycle.turned_away), ("Not asked", cycle.skipped)):
         if counts:
             yield element("p", f"{title}: {_counted(counts)}.")
-    told = [sentence for event in cycle.told[:MAX_TOLD] if (sentence := _tell(event, facts)) is not None]
+    told = [sentence for event in cycle.told[:MAX_TOLD] if (sentence := _tell(event, gated, facts)) is not None]
     left = len(cycle.told) - MAX_TOLD
     if told:
         more = element("li", f"… and {number(left)} more", class_="quiet") if left > 0 else None
         yield element("ul", told, more, class_="told")
 
 
-def _calls(cycle: Cycle) -> Iterator[tuple[object, ...]]:
+def _calls(cycle: Cycle) -> tuple[list[str], list[list[object]]]:
+    """Return who was asked and what came of it; what they spent, and how they failed, only where somebody did."""
+    spent, failed = any(call.usage for call in cycle.calls), any(call.failure for call in cycle.calls)
+    columns = ["suggestor", "proposed", "promoted"]
+    columns += ["tokens", "cost"] * spent + ["failure"] * failed
+    rows = []
     for call in cycle.calls:
-        tokens = amount(call.usage, "input_tokens") + amount(call.usage, "output_tokens")
-        cost = amount(call.usage, "cost_microusd")
-        failure = f"{call.failure.get('code')}: {call.failure.get('reason')}" if call.failure else ""
-        yield (
-            element("code", call.suggestor),
-            number(len(call.proposals)),
-            number(cycle.promoted[call.suggestor]),
-            number(tokens) if tokens else "",
-            f"${cost / 1e6:,.4f}" if cost else "",
-            element("span", failure, class_="warn"),
-        )
+        row: list[object] = [element("code", call.suggestor), len(call.proposals), cycle.promoted[call.suggestor]]
+        if spent:
+            tokens = amount(call.usage, "input_tokens") + amount(call.usage, "output_tokens")
+            row += [number(tokens), dollars(amount(call.usage, "cost_microusd"))]
+        if failed:
+            why = f"{call.failure.get('code')}: {call.failure.get('reason')}" if call.failure else ""
+            row.append(element("span", why, class_="warn"))
+        rows.append(row)
+    return columns, rows
 
 
 def _counted(counts: Counter[str]) -> str:
     return ", ".join(f"{number(count)} {code.replace('_', ' ')}" for code, count in counts.most_common())
 
 
-def _tell(event: events.Event, facts: FactPages) -> Markup | None:
-    """Return what happened, as a line of a list."""
+def _tell(event: events.Event, gated: Mapping[str, str], facts: FactPages) -> Markup | None:
+    """Return what happened, as a line of a list. ``gated`` names the fact that each gate is about."""
+
+    def about(gate: str) -> Markup:
+        return facts.link(gated[gate]) if gate in gated else element("code", gate)
+
     match event:
         case events.ProposalGated():
             said: tuple[object, ...] = ("A human is asked about ", facts.link(f"{event.key}/{event.id}"), ".")
         case events.DecisionReceived():
             verdict = DONE.get(event.verdict, event.verdict)
-            said = (
-                event.actor,
-                f" {verdict} ",
-                element("code", event.gate),
-                f": {event.reason}" if event.reason else ".",
-            )
+            said = (event.actor, f" {verdict} ", about(event.gate), f": {event.reason}" if event.reason else ".")
         case events.DecisionRefused():
-            said = ("The answer of ", event.actor, f" does not count ({event.code}): ", event.reason)
+            said = ("The answer of ", event.actor, " on ", about(event.gate), " does not count: ", event.reason)
         case events.ApprovalCounted():
-            said = (f"{event.have} of {event.needs} approvals for ", element("code", event.gate))
+            said = (f"{event.have} of the {event.needs} approvals that ", about(event.gate), " needs.")
         case events.SuggestorFailedEvent():
             said = (element("code", event.suggestor), f" failed ({event.code}): ", event.reason)
         case events.CorrectionEvent():

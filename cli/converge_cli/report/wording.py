@@ -19,7 +19,14 @@ from converge_core.ledger.lineage import Origin, origin_of
 LINE = 100
 """Characters of a payload's summary."""
 
-DONE = {"approve": "approved", "reject": "rejected", "edit": "edited"}
+DONE = {
+    "approve": "approved",
+    "reject": "rejected",
+    "edit": "edited",
+    "defer": "deferred",
+    "escalate": "escalated",
+}
+"""What a verdict does, in the past."""
 
 
 def one_line(body: object, limit: int = LINE) -> str:

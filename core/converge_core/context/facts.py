@@ -17,7 +17,7 @@ from converge_core.context.keys import ContextKey
 from converge_core.context.payloads import DiagnosticPayload, FactPayload
 from converge_core.context.subjects import SubjectRef
 from converge_core.errors import AuthorityError
-from converge_core.ledger.canonical import JsonValue, canonical
+from converge_core.ledger.canonical import JsonValue, canonical, quote
 from converge_core.ledger.merkle import leaf_hash
 
 P = TypeVar("P", bound=FactPayload, covariant=True)
@@ -133,20 +133,11 @@ class PromotionRecord:
 
     def entry_body(self, key: str, fact_id: str, proposer: str) -> str:
         """Return the canonical JSON of the ``fact_promoted`` entry: the bytes behind a fact's hash."""
-        return canonical(
-            {
-                "approver": str(self.approver),
-                "authority": self.authority,
-                "cycle": self.cycle,
-                "gate": self.gate_id,
-                "id": fact_id,
-                "key": key,
-                "kind": "fact_promoted",
-                "lamport": self.lamport,
-                "policy": self.policy_hash,
-                "proposal": self.proposal_hash,
-                "proposer": proposer,
-            }
+        return (
+            f'{{"approver":{quote(str(self.approver))},"authority":{quote(self.authority)},"cycle":{self.cycle},'
+            f'"gate":{quote(self.gate_id)},"id":{quote(fact_id)},"key":"{key}","kind":"fact_promoted",'
+            f'"lamport":{self.lamport},"policy":"{self.policy_hash}","proposal":"{self.proposal_hash}",'
+            f'"proposer":{quote(proposer)}}}'
         )
 
     @classmethod

@@ -16,18 +16,23 @@ from converge_core.context.keys import ContextKey
 from converge_core.context.payloads import PayloadRegistry
 from converge_core.context.subjects import SubjectRef
 from converge_core.errors import PayloadError, SnapshotError
-from converge_core.ledger.canonical import canonical, parse
+from converge_core.ledger.canonical import canonical, parse, quote
 
 
 def proposal_text(proposal: AnyProposal, body: str) -> str:
-    """Return the canonical JSON of a proposal around the text of its payload's body, which is encoded already."""
+    """Return the canonical JSON of a proposal around the text of its payload's body, which is encoded already.
+
+    Every fact passes through here, so the object is written out, its members in their order; the form of the proposal
+    has been checked before (`converge_core.gates.drafts`).
+    """
+    confidence = "1" if proposal.confidence == 1 else canonical(proposal.confidence)
     evidence = f'"evidence":{canonical(cast("tuple[str, ...]", proposal.evidence))},' if proposal.evidence else ""
-    subject = f',"subject":{canonical(str(proposal.subject))}' if proposal.subject is not None else ""
+    subject = f',"subject":{quote(proposal.subject)}' if proposal.subject is not None else ""
     payload = proposal.payload
     return (
-        f'{{"confidence":{canonical(proposal.confidence)},{evidence}"id":{canonical(proposal.id)},'
-        f'"key":"{proposal.key.value}","payload":{{"body":{body},"family":{canonical(payload.family)},'
-        f'"version":{payload.version}}},"provenance":{canonical(proposal.provenance)}{subject}}}'
+        f'{{"confidence":{confidence},{evidence}"id":{quote(proposal.id)},'
+        f'"key":"{proposal.key.value}","payload":{{"body":{body},"family":{quote(payload.family)},'
+        f'"version":{payload.version}}},"provenance":{quote(proposal.provenance or "")}{subject}}}'
     )
 
 

@@ -108,10 +108,8 @@ class Call:
         proposals = tuple(effect.proposals)
         if not isinstance(effect.usage, Usage) or not all(isinstance(p, ProposedFact) for p in proposals):
             return self.failed("invalid_output", "an effect holds proposals (ProposedFact) and a Usage, nothing else")
-        provenance = self.suggestor.provenance
-        drafts = []
-        for proposal in proposals:
-            drafts.append(draft(proposal, self.name, self.payloads, self.max_payload_bytes, provenance))
+        by, limit, provenance = self.name, self.max_payload_bytes, self.suggestor.provenance
+        drafts = [draft(proposal, by, self.payloads, limit, provenance) for proposal in proposals]
         used = self.context.allowance.used
         usage = effect.usage if used is NOTHING else effect.usage.at_least(used)
         return Outcome(self.cycle, self.name, tuple(drafts), usage)

@@ -96,8 +96,9 @@ class RunStarted(Event):
     parent: Mapping[str, JsonValue] | None = None
 
     def body(self) -> str:
-        suggestors = [parse(_text(suggestor)) for suggestor in self.suggestors]
-        return canonical({"kind": self.kind} | self.to_json() | {"suggestors": suggestors})
+        rest = {name: value for name, value in self.to_json().items() if name != "suggestors"}
+        suggestors = ",".join(map(_text, self.suggestors))  # encoded already; their name is the last in order
+        return f'{canonical({"kind": self.kind} | rest)[:-1]},"suggestors":[{suggestors}]}}'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
