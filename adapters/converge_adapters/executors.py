@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 from inspect import isasyncgenfunction, iscoroutinefunction
+from threading import Lock
 
 from anyio import CapacityLimiter, create_task_group, move_on_after
 from anyio.lowlevel import checkpoint
@@ -40,6 +41,10 @@ class AnyioExecutor:
         self._concurrency, self._time_limit_ms, self._threads = concurrency, time_limit_ms, threads
 
     async def execute(self, calls: Sequence[Call]) -> Sequence[Outcome]:
+        if self._threads:
+            lock = Lock()
+            for call in calls:
+                call.context.allowance.guard_with(lock)
         if len(calls) == 1:
             await checkpoint()
             return (await self._perform(calls[0]),)

@@ -99,9 +99,6 @@ class _JournaledCall(Call):
             await self.journal.keep(outcome)
         return outcome
 
-    def perform_blocking(self) -> Outcome:
-        raise MisuseError(f"the call of {self.name!r} is journaled on the event loop: perform() it")
-
 
 def _journaled(call: Call, journal: _Journal) -> Call:
     return _JournaledCall(call.cycle, call.suggestor, call.context, call.payloads, call.max_payload_bytes, journal)

@@ -10,11 +10,14 @@ import importlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from converge_cli.exit_codes import ExitCode, listing
+
+if TYPE_CHECKING:
+    from converge_cli.session import Session
 
 COMMANDS: Mapping[str, str] = {
     "run": "Run an intent to its fixed point.",
@@ -56,10 +59,7 @@ class ConvergeGroup(click.Group):
             return module.command  # type: ignore[no-any-return]  # each module of the package has one
         if ctx.resilient_parsing:
             return None
-        from converge_cli.session import Session
-
-        added = ctx.ensure_object(Session).command(cmd_name)
-        return added if isinstance(added, click.Command) else None
+        return _session(ctx).command(cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -72,13 +72,23 @@ class ConvergeGroup(click.Group):
         try:
             code = super().main(argv, *more, **extra)
         except Exception as error:
-            if "--debug" in argv or os.environ.get("CONVERGE_DEBUG"):
+            at_fault = isinstance(error, click.ClickException | click.Abort)  # whoever typed it
+            if not at_fault and ("--debug" in argv or os.environ.get("CONVERGE_DEBUG")):
                 raise
             code = _explain(error)
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             code = ExitCode.INTERRUPTED
         sys.exit(int(code or 0))
+
+
+def _session(ctx: click.Context) -> Session:
+    """Return the session of this call. A plugin's command is looked up before `main` itself is called."""
+    from converge_cli.session import Session
+
+    if ctx.obj is None:
+        ctx.obj = Session(third_party=not ctx.params["no_plugins"], strict=ctx.params["strict_plugins"])
+    return ctx.ensure_object(Session)
 
 
 def _explain(error: Exception) -> int:
@@ -104,7 +114,7 @@ def _explain(error: Exception) -> int:
         return (
             ExitCode.CORRUPT if isinstance(error, LedgerCorrupt | ReplayDifference | ProofRefused) else ExitCode.ERROR
         )
-    say(f"converge: {type(error).__name__}: {error}\nThis is a fault of Converge or of a plugin; --debug shows where.")
+    say(f"converge: {type(error).__name__}: {error}\nThis is a fault of Converge or of a plugin; `converge --debug ...` shows where.")
     return ExitCode.ERROR
 
 
@@ -119,9 +129,7 @@ def main(ctx: click.Context, debug: bool, no_plugins: bool, strict_plugins: bool
 
     Data goes to stdout, everything else to stderr; --json is understood by every command.
     """
-    from converge_cli.session import Session
-
-    ctx.obj = Session(debug=debug, third_party=not no_plugins, strict=strict_plugins)
+    _session(ctx)
 
 
 if __name__ == "__main__":

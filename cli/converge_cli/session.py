@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from converge_core import Executor, Ledger, NoConfig, Observer, PluginError, Site
+
 if TYPE_CHECKING:
     from converge_adapters.plugin_loader import Offers
-    from converge_core import Executor, Ledger, Observer, Site
 
 BUILTIN: Mapping[str, Callable[[], object]] = {
     name: partial(importlib.import_module, f"converge_plugins.{name}")
@@ -25,7 +26,6 @@ BUILTIN: Mapping[str, Callable[[], object]] = {
 class Session:
     """One call of ``converge``."""
 
-    debug: bool = False
     third_party: bool = True
     strict: bool = False
 
@@ -44,18 +44,19 @@ class Session:
                 say(f"plugin {plugin.name!r} failed to load and is skipped: {plugin.error}")
         return offers
 
-    def command(self, name: str) -> object | None:
-        """Return the command that a plugin adds under a name, or None."""
-        from converge_core import NoConfig
-
+    def command(self, name: str) -> click.Command | None:
+        """Return the command that a plugin adds under a name, or None. Raises PluginError for what is no command."""
         try:
             entry = self.offers.commands.find(name)
         except LookupError:
             return None
-        return entry.factory(NoConfig(), _site(name))
+        made = entry.factory(NoConfig(), _site(name))
+        if not isinstance(made, click.Command):
+            raise PluginError(entry.plugin, f"{name!r} is no click command, but a {type(made).__name__}")
+        return made
 
     def observer(self) -> Observer:
-        """Return the observers that the plugins offer, as one that no fault of theirs comes out of."""
+        """Return the observers that the plugins offer, as one."""
         from converge_cli.observing import Observers
 
         return Observers(self.offers.observers, _site)
@@ -82,8 +83,7 @@ class Session:
 
         Raises NoLedger where there is none, unless ``create`` says that one may be begun.
         """
-        from converge_adapters.ledgers import default_path, ledger_path, open_ledger
-        from converge_core import NoConfig
+        from converge_adapters.ledgers import default_path, open_ledger
 
         url = url or str(default_path(os.environ))
         scheme = url.partition("://")[0]
@@ -93,15 +93,11 @@ class Session:
             except LookupError as error:
                 raise click.UsageError(f"--ledger {url}: {error.args[0]}") from error
             return entry.factory(NoConfig(), _site(url))
-        path = ledger_path(url)
-        if not create and path is not None and not path.exists():
-            raise NoLedger(path)
-        return open_ledger(url, read_only=read_only)
+        return open_ledger(url, read_only=read_only, create=create)
 
 
 def _site(name: str) -> Site:
     """Return the site of what is used outside of any intent: it can load no code."""
-    from converge_core import Site
 
     def refuse(reference: str) -> Callable[..., object]:
         raise LookupError(f"{reference!r} cannot be loaded here")

@@ -322,3 +322,27 @@ async def test_what_cancels_from_outside_passes_through(number: int) -> None:
 def test_limits_below_one_are_refused(concurrency: int, time_limit_ms: int | None) -> None:
     with pytest.raises(MisuseError, match="must be at least 1"):
         AnyioExecutor(concurrency, time_limit_ms)
+
+
+async def test_with_threads_reservations_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    locks: list[CountingLock] = []
+
+    class CountingLock:
+        def __init__(self) -> None:
+            self.taken = 0
+            self._lock = threading.Lock()
+            locks.append(self)
+
+        def __enter__(self) -> None:
+            self._lock.acquire()
+            self.taken += 1
+
+        def __exit__(self, *_: object) -> None:
+            self._lock.release()
+
+    def spend(ctx: Context) -> None:
+        ctx.allowance.reserve(tokens=1).release()
+
+    monkeypatch.setattr("converge_adapters.executors.Lock", CountingLock)
+    await AnyioExecutor(threads=True).execute(calls(a=spend, b=spend))
+    assert [lock.taken for lock in locks] == [4]  # one lock for all hands, taken to reserve and to settle

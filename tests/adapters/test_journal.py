@@ -19,7 +19,7 @@ from converge_core.context.keys import ContextKey
 from converge_core.context.payloads import FactPayload, PayloadRegistry, TextPayload
 from converge_core.context.state import Context, ContextState
 from converge_core.engine.calls import Call, Outcome
-from converge_core.errors import LedgerError, MisuseError, PayloadError, UnknownRun
+from converge_core.errors import LedgerError, PayloadError, UnknownRun
 from converge_core.ports import Executor, Ledger
 from converge_core.suggestors.contract import AgentEffect, Replayability, Suggestor
 
@@ -241,15 +241,6 @@ async def test_plain_functions_are_journaled_too_in_threads_or_not(threads: bool
     await journaling(ledger, AnyioExecutor(threads=threads)).execute(batch(Plain("a"), Plain("b")))
     assert set(await ledger.recorded_effects("run", 1)) == {"a", "b"}
     await ledger.close()
-
-
-async def test_a_journaled_call_refuses_to_be_performed_where_it_cannot_be_journaled(ledger: CountingLedger) -> None:
-    class Blocking:
-        async def execute(self, calls: Sequence[Call]) -> Sequence[Outcome]:
-            return [call.perform_blocking() for call in calls]
-
-    with pytest.raises(MisuseError, match="'ask' is journaled"):
-        await journaling(ledger, Blocking()).execute(batch(Asking("ask")))
 
 
 async def test_an_effect_that_cannot_be_kept_stops_the_batch_once_the_others_are_done(ledger: CountingLedger) -> None:

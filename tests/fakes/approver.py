@@ -11,10 +11,15 @@ Answer = Callable[[str], GateDecision]
 
 
 class FakeApprover:
-    """Answers each proposal (``key/id``) once, as scripted. A request without an answer fails the test."""
+    """Gives each proposal (``key/id``) the answers of its script, one each time it is asked.
 
-    def __init__(self, script: Mapping[str, Answer]) -> None:
-        self._script = dict(script)
+    A request without an answer fails the test.
+    """
+
+    def __init__(self, script: Mapping[str, Answer | Sequence[Answer]]) -> None:
+        self._script = {
+            ref: [answers] if callable(answers) else list(answers) for ref, answers in script.items()
+        }
         self.asked: list[tuple[str, ...]] = []
 
     async def decide(self, requests: Sequence[GateRequest]) -> Sequence[GateDecision]:
@@ -22,6 +27,6 @@ class FakeApprover:
         return [self._answer(request) for request in requests]
 
     def _answer(self, request: GateRequest) -> GateDecision:
-        answer = self._script.pop(request.ref, None)
-        assert answer is not None, f"the script has no answer for {request.ref}"
-        return answer(request.gate_id)
+        answers = self._script.get(request.ref)
+        assert answers, f"the script has no answer for {request.ref}"
+        return answers.pop(0)(request.gate_id)

@@ -21,12 +21,26 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # two letters at least: C:\le
 _SQLITE, _MEMORY = "sqlite:///", "memory:"
 
 
-def open_ledger(url: str, *, read_only: bool = False, synchronous: Synchronous = "NORMAL") -> Ledger:
+class NoLedger(LedgerError):
+    """There is no ledger yet at a path, and none was to be created."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
+
+    def __str__(self) -> str:
+        return f"there is no ledger at {self.path} yet"
+
+
+def open_ledger(
+    url: str, *, read_only: bool = False, create: bool = True, synchronous: Synchronous = "NORMAL"
+) -> Ledger:
     """Open the ledger of a URL: a path, ``sqlite:///path``, or ``memory:``, a new and empty one.
 
     The path of a URL begins after the third slash, as in SQLAlchemy: ``sqlite:///a.db`` is relative,
-    ``sqlite:////a.db`` is absolute. The options are those of `SqliteLedger`.
-    Raises LedgerError for another scheme, and for what cannot be opened.
+    ``sqlite:////a.db`` is absolute. ``read_only`` and ``synchronous`` are those of `SqliteLedger`.
+    Raises NoLedger for a file that is not there unless ``create``, LedgerError for another scheme, and for what cannot
+    be opened.
     """
     if url == _MEMORY:
         from converge_adapters.ledgers.memory import MemoryLedger
@@ -35,6 +49,8 @@ def open_ledger(url: str, *, read_only: bool = False, synchronous: Synchronous =
     path = url.removeprefix(_SQLITE)
     if not path or (path == url and _SCHEME.match(url)):
         raise LedgerError(f"{url!r} names no ledger: give a path, {_SQLITE}path or {_MEMORY}")
+    if not create and not Path(path).exists():
+        raise NoLedger(path)
     from converge_adapters.ledgers.sqlite import SqliteLedger
 
     return SqliteLedger(path, read_only=read_only, synchronous=synchronous)

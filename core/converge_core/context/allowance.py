@@ -8,6 +8,7 @@ reserved, so an unknown price fails closed. Money is counted in whole micro-doll
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -108,18 +109,23 @@ class Allowance:
     500
     """
 
-    __slots__ = ("_left", "_open", "_spent")
+    __slots__ = ("_guard", "_left", "_open", "_spent")
 
     def __init__(self, tokens: int | None = None, cost_microusd: int | None = None) -> None:
         self._left = [tokens, cost_microusd]
+        self._guard: AbstractContextManager[object] = nullcontext()
         self._open: list[Reservation] = []
         self._spent = NOTHING
 
     def share(self) -> Allowance:
         """Return another hand on the same allowance."""
         hand = Allowance()
-        hand._left = self._left
+        hand._left, hand._guard = self._left, self._guard
         return hand
+
+    def guard_with(self, lock: AbstractContextManager[object]) -> None:
+        """Take a lock whenever this hand reserves or settles: an executor that uses threads gives all hands one."""
+        self._guard = lock
 
     @property
     def tokens(self) -> int | None:
@@ -139,13 +145,14 @@ class Allowance:
     def reserve(self, tokens: int = 0, cost_microusd: int = 0) -> Reservation:
         """Set aside the most that a call can spend, before it is made. Raises BudgetRefused: then nothing is."""
         most = Usage(tokens, 0, cost_microusd)  # refuses negative and non-integer amounts
-        if self.tokens is not None and tokens > self.tokens:
-            raise BudgetRefused("tokens", tokens, self.tokens)
-        if self.cost_microusd is not None and cost_microusd > self.cost_microusd:
-            raise BudgetRefused("cost", cost_microusd, self.cost_microusd)
-        self._take(most, 1)
-        reservation = Reservation(self, most)
-        self._open.append(reservation)
+        with self._guard:
+            if self.tokens is not None and tokens > self.tokens:
+                raise BudgetRefused("tokens", tokens, self.tokens)
+            if self.cost_microusd is not None and cost_microusd > self.cost_microusd:
+                raise BudgetRefused("cost", cost_microusd, self.cost_microusd)
+            self._take(most, 1)
+            reservation = Reservation(self, most)
+            self._open.append(reservation)
         return reservation
 
     def _take(self, usage: Usage, sign: int) -> None:
@@ -167,12 +174,13 @@ class Reservation:
     def settle(self, usage: Usage) -> None:
         """Give back what was set aside and not used. Raises MisuseError on a second settlement."""
         allowance = self._allowance
-        if self not in allowance._open:
-            raise MisuseError("this reservation is settled already")
-        allowance._open.remove(self)
-        allowance._spent += usage
-        allowance._take(self.most, -1)
-        allowance._take(usage, 1)
+        with allowance._guard:
+            if self not in allowance._open:
+                raise MisuseError("this reservation is settled already")
+            allowance._open.remove(self)
+            allowance._spent += usage
+            allowance._take(self.most, -1)
+            allowance._take(usage, 1)
 
     def release(self) -> None:
         """Give everything back: the call was not made."""

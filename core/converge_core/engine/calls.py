@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import cast
 
 from converge_core.context.allowance import NOTHING, BudgetRefused, Usage
 from converge_core.context.facts import ProposedFact
@@ -86,13 +85,6 @@ class Call:
             if not isinstance(said, AgentEffect):
                 said = await said if isinstance(said, Awaitable) else as_effect(said)
             return self._encoded(as_effect(said))
-        except Exception as error:
-            return self._failed_by(error)
-
-    def perform_blocking(self) -> Outcome:
-        """Execute a suggestor whose ``execute`` is a plain function, as in a worker thread."""
-        try:
-            return self._encoded(as_effect(cast("AgentEffect", self.suggestor.execute(self.context))))
         except Exception as error:
             return self._failed_by(error)
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from converge_core import ContextState, Engine, Entry, GateDecision, HitlPolicy, MisuseError, TextPayload
+from converge_core import ContextState, Engine, Entry, GateDecision, HitlPolicy, MisuseError, TextPayload, canonical
+from converge_core.ledger.canonical import JsonValue
 from converge_core.ledger.events import FORMAT, CorrectionEvent, FactPromoted, InputAdmitted, RunStarted
 from converge_core.ledger.hashes import ContentHash
 from converge_core.ledger.history import History
@@ -20,32 +21,36 @@ from tests.fakes.approver import FakeApprover
 def history_of(citations: Mapping[str, Sequence[str]]) -> History:
     """A ledger as nobody but its author has checked it: inputs under SEEDS, and what each of them cites."""
     start = RunStarted(format=FORMAT, run_id="run", budget={}, gates={}, suggestors=(), invariants=())
-    brought, promoted = [start.entry()], []
+    brought, promoted = [start.entry()], list[Entry]()
     for place, (id, cited) in enumerate(citations.items(), 1):
-        payload = {"body": {"text": id}, "family": "converge.text", "version": 1}
-        proposal = {"confidence": 1, "id": id, "key": "seeds", "payload": payload, "provenance": "context-input"}
+        payload: dict[str, JsonValue] = {"body": {"text": id}, "family": "converge.text", "version": 1}
+        proposal: dict[str, JsonValue] = {
+            "confidence": 1,
+            "id": id,
+            "key": "seeds",
+            "payload": payload,
+            "provenance": "x",
+        }
         if cited:
             proposal["evidence"] = list(cited)
-        event = InputAdmitted(proposer="input", proposal=proposal)
-        brought.append(event.entry())
-        promoted.append(_promotion(id, place, event).entry())
+        brought.append(InputAdmitted(proposer="input", proposal=proposal).entry())
+        promoted.append(_promotion(id, place, str(ContentHash.of(canonical(proposal)))))
     return History.of([*brought, *promoted], "run")
 
 
-def _promotion(id: str, place: int, event: InputAdmitted) -> FactPromoted:
-    text = event.body().removeprefix('{"kind":"input_admitted","proposal":').removesuffix(',"proposer":"input"}')
+def _promotion(id: str, place: int, proposal: str) -> Entry:
     return FactPromoted(
         cycle=0,
         key="seeds",
         id=id,
-        proposal=str(ContentHash.of(text)),
+        proposal=proposal,
         proposer="input",
         lamport=place,
         gate="engine-promotion",
         policy="0" * 64,
         approver="system:converge-engine",
         authority="policy",
-    )
+    ).entry()
 
 
 def shown(steps: Sequence[Step]) -> list[tuple[int, str, str]]:
@@ -176,7 +181,7 @@ def test_a_fact_of_an_earlier_run_is_carried() -> None:
 def test_a_correction_rests_on_what_it_corrects() -> None:
     run = Engine().begin(seeded("a"), run_id="run")
     advance(run)
-    payload = {"body": {"text": "right"}, "family": "converge.text", "version": 1}
+    payload: dict[str, JsonValue] = {"body": {"text": "right"}, "family": "converge.text", "version": 1}
     run.reopen()
     run.correct(
         CorrectionEvent(fact="seeds/a", actor="human:ann", reason_code="data_error", reason="typo", payload=payload)
