@@ -11,7 +11,8 @@ import importlib
 import importlib.util
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from types import ModuleType
@@ -59,10 +60,11 @@ class CodeLoader:
         sys.modules[qualified] = module
         sys.path.append(str(self._folder))  # last, so that its modules find each other and shadow nobody
         try:
-            spec.loader.exec_module(module)
-        except Exception as error:
+            with _importing(path.name):
+                spec.loader.exec_module(module)
+        except LookupError:
             del sys.modules[qualified]
-            raise LookupError(f"{path.name} cannot be imported: {type(error).__name__}: {error}") from error
+            raise
         finally:
             sys.path.remove(str(self._folder))
         return module
@@ -71,7 +73,15 @@ class CodeLoader:
 def _from_package(module_name: str) -> ModuleType | None:
     if module_name.partition(".")[0] not in packages_distributions():
         return None
-    try:
+    with _importing(repr(module_name)):
         return importlib.import_module(module_name)
-    except ImportError as error:
-        raise LookupError(f"{module_name!r} cannot be imported: {error}") from error
+
+
+@contextmanager
+def _importing(what: str) -> Iterator[None]:
+    """Turn whatever an import raises into a LookupError. What it prints goes to stderr: stdout is for data."""
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    except (Exception, SystemExit) as error:
+        raise LookupError(f"{what} cannot be imported: {type(error).__name__}: {error}") from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
+from inspect import cleandoc
 from typing import Any
 
 import pluggy
@@ -16,6 +17,7 @@ import pluggy
 from converge_core import hookspec
 from converge_core.context.payloads import PayloadRegistry
 from converge_core.errors import PluginError
+from converge_core.gates.checks import BUILTIN_CHECKS
 from converge_core.gates.promotion import Check
 from converge_core.intent.criteria import CriterionEvaluator
 from converge_core.invariants import InvariantCheck
@@ -24,6 +26,14 @@ from converge_core.suggestors.catalog import Catalog
 from converge_core.suggestors.contract import Suggestor
 
 GROUP = "converge"
+
+
+def _checks() -> Catalog[Check]:
+    """Return the catalog of checks with those of the core, which every policy can require."""
+    catalog: Catalog[Check] = Catalog("check")
+    for name, check in BUILTIN_CHECKS.items():
+        catalog.add(name, lambda _config, _site, check=check: check, summary=cleandoc(check.__doc__ or ""))
+    return catalog
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +53,7 @@ class Offers:
 
     suggestors: Catalog[Suggestor] = field(default_factory=lambda: Catalog("suggestor"))
     invariants: Catalog[InvariantCheck] = field(default_factory=lambda: Catalog("invariant"))
-    gates: Catalog[Check] = field(default_factory=lambda: Catalog("check"))
+    gates: Catalog[Check] = field(default_factory=_checks)
     criteria: Catalog[CriterionEvaluator] = field(default_factory=lambda: Catalog("criterion"))
     ledgers: Catalog[Ledger] = field(default_factory=lambda: Catalog("ledger"))
     executors: Catalog[Executor] = field(default_factory=lambda: Catalog("executor"))
@@ -89,7 +99,7 @@ def load_plugins(
         _load(manager, offers, name, "built-in", get, strict)
     found = entry_points(group=GROUP) if installed is None else installed
     for point in sorted(found, key=lambda point: point.name):
-        version = point.dist.version if point.dist is not None else "?"
+        version = _version(point)
         if only is not None and point.name not in only:
             offers.plugins.append(LoadedPlugin(point.name, version, (), "blocked"))
         else:
@@ -97,11 +107,22 @@ def load_plugins(
     return offers
 
 
+def _version(point: EntryPoint) -> str:
+    """Return the version of the distribution that announces an entry point; what has lost its metadata has none."""
+    try:
+        return str(point.dist.version) if point.dist is not None else "?"
+    except Exception:
+        return "?"
+
+
 def _load(
     manager: pluggy.PluginManager, offers: Offers, name: str, version: str, get: Callable[[], object], strict: bool
 ) -> None:
     hooks: tuple[str, ...] = ()
+    taken = manager.has_plugin(name)
     try:
+        if taken:
+            raise PluginError(name, "another plugin of this name is loaded already")
         plugin = get()
         manager.register(plugin, name)
         manager.check_pending()
@@ -110,17 +131,22 @@ def _load(
             raise PluginError(name, "implements no hook of Converge")
         for hook in hooks:
             _register(manager, offers, name, hook)
-    except Exception as error:  # whatever a plugin does when it is loaded is its own fault, and stays with it
-        if manager.has_plugin(name):
-            manager.unregister(name=name)
-        for catalog in offers.catalogs():
-            catalog.withdraw(name)
+    except (Exception, SystemExit) as error:  # whatever a plugin does when it is loaded stays with it
+        if not taken:
+            _withdraw(manager, offers, name)
         reason = error.reason if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
         if strict:
             raise PluginError(name, reason) from error
         offers.plugins.append(LoadedPlugin(name, version, hooks, "failed", reason))
     else:
         offers.plugins.append(LoadedPlugin(name, version, hooks, "loaded"))
+
+
+def _withdraw(manager: pluggy.PluginManager, offers: Offers, name: str) -> None:
+    if manager.has_plugin(name):
+        manager.unregister(name=name)
+    for catalog in offers.catalogs():
+        catalog.withdraw(name)
 
 
 def _register(manager: pluggy.PluginManager, offers: Offers, name: str, hook: str) -> None:

@@ -3,34 +3,36 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import click
 
 from converge_adapters.event_loop import run_async
-from converge_adapters.executors import AnyioExecutor
 from converge_adapters.journal import JournalingExecutor
 from converge_cli.approvers import PromptApprover, YesApprover, current_actor
 from converge_cli.exit_codes import ExitCode
 from converge_cli.output import emit, say
-from converge_cli.progress import Progress
+from converge_cli.progress import Progress, Tally
 from converge_cli.recorded import read_verified
 from converge_cli.report_text import print_result
+from converge_cli.session import Session
 from converge_cli.standing import exit_code_of, result_json
 from converge_core import (
     Convergence,
     ConvergeResult,
     Engine,
+    Executor,
     Head,
     Ledger,
     LedgerConflict,
+    Observer,
     PayloadRegistry,
     drive,
     replay,
 )
+from converge_core.ledger.events import ProposalRejected
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -44,6 +46,7 @@ class Manner:
     actor: str | None
     concurrency: int
     time_limit: float | None
+    executor: str | None
     as_json: bool
 
     def approver(self, payloads: PayloadRegistry) -> YesApprover | PromptApprover | None:
@@ -71,6 +74,7 @@ def manner_options(command: F) -> F:
                 metavar="SECONDS",
                 help="The most for one call.",
             ),
+            click.option("--executor", metavar="NAME", help="Who performs the calls, if a plugin offers one."),
         )
     ):
         command = option(command)
@@ -83,18 +87,25 @@ def check_manner(manner: Manner) -> None:
         raise click.UsageError("--yes and --no-input exclude each other")
 
 
-def conclude(ledger: Ledger, engine: Engine, run: Convergence, size: int, manner: Manner) -> ExitCode:
+def conclude(
+    session: Session, ledger_url: str | None, engine: Engine, run: Convergence, size: int, manner: Manner
+) -> ExitCode:
     """Drive a run on from ``size`` recorded entries, print how it ends, and return the exit code."""
+    limit_ms = None if manner.time_limit is None else round(manner.time_limit * 1000)
+    executor = session.executor(manner.executor, manner.concurrency, limit_ms)
+    tally = Tally()
+    observers = (session.observer(), tally)
     approver = manner.approver(engine.payloads)
+    ledger = session.ledger(ledger_url, create=True)
     try:
-        result, head = run_async(_drive, ledger, engine, run, size, manner, approver)
+        result, head = run_async(_drive, ledger, engine, run, size, executor, observers, approver, not manner.as_json)
     except (KeyboardInterrupt, click.Abort):
         say(f"\nrun {run.run_id} is kept as far as it came: converge resume {run.run_id}")
         return ExitCode.INTERRUPTED
     if manner.as_json:
         emit(result_json(result, head))
     else:
-        print_result(result, head, approver)
+        print_result(result, head, approver, tally[ProposalRejected.kind])
     return exit_code_of(result)
 
 
@@ -103,22 +114,18 @@ async def _drive(
     engine: Engine,
     run: Convergence,
     size: int,
-    manner: Manner,
+    performer: Executor,
+    observers: Sequence[Observer],
     approver: YesApprover | PromptApprover | None,
+    lively: bool,
 ) -> tuple[ConvergeResult, Head]:
     """Drive a run; where a person was asked and another process moved the run meanwhile, go on from there."""
-    began = time.monotonic()
-    limit_ms = None if manner.time_limit is None else round(manner.time_limit * 1000)
     try:
         if size == 0:
             await ledger.create_run(run.run_id)
         while True:
-            before = run.elapsed_ms
-            executor = JournalingExecutor(
-                AnyioExecutor(manner.concurrency, limit_ms), ledger, run.run_id, engine.payloads
-            )
-            progress = Progress(executor, run.budget)
-            lively = not manner.as_json and not isinstance(approver, PromptApprover)
+            executor = JournalingExecutor(performer, ledger, run.run_id, engine.payloads)
+            progress = Progress(run, executor, approver)
             try:
                 with progress.shown(lively):
                     result = await drive(
@@ -126,9 +133,9 @@ async def _drive(
                         executor=progress,
                         ledger=ledger,
                         size=size,
-                        approver=approver,
-                        observers=[progress],
-                        clock=lambda before=before: before + round((time.monotonic() - began) * 1000),  # type: ignore[misc]
+                        approver=progress,
+                        observers=observers,
+                        clock=progress.working_ms,
                     )
                 return result, await ledger.head(run.run_id)
             except LedgerConflict:

@@ -7,6 +7,7 @@ as it is without it, covers the rest of the file too, such as the times of recor
 run has one file, and a file that is not the one its content would be written to has been changed.
 
 What this cannot tell is a file that was rewritten as a whole; that shows only against a head that was kept elsewhere.
+The journal of a cycle under way is no part of the log, and so of no file: its calls are made again by whoever resumes.
 """
 
 from __future__ import annotations

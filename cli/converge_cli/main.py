@@ -114,7 +114,8 @@ def _explain(error: Exception) -> int:
         return (
             ExitCode.CORRUPT if isinstance(error, LedgerCorrupt | ReplayDifference | ProofRefused) else ExitCode.ERROR
         )
-    say(f"converge: {type(error).__name__}: {error}\nThis is a fault of Converge or of a plugin; `converge --debug ...` shows where.")
+    say(f"converge: {type(error).__name__}: {error}")
+    say("This is a fault of Converge or of a plugin; `converge --debug ...` shows where.")
     return ExitCode.ERROR
 
 

@@ -15,7 +15,8 @@ import click
 
 def emit(value: Mapping[str, Any]) -> None:
     """Print one JSON object on one line of stdout."""
-    click.echo(json.dumps(value, ensure_ascii=False))
+    text = json.dumps(value, ensure_ascii=False)
+    click.echo(text if text.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text))
 
 
 def say(message: str) -> None:
@@ -26,6 +27,11 @@ def say(message: str) -> None:
 def safe(text: str) -> str:
     """Return text without what could move a cursor or change a terminal; line breaks and tabs stay."""
     return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number of things, as a person says it."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -3,45 +3,91 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from typing import TYPE_CHECKING
 
-from converge_core import Call, Entry, Executor, Outcome
-from converge_core.gates.budgets import Budget
+from converge_core import Approver, Call, Convergence, Entry, Executor, GateDecision, GateRequest, Outcome
+
+if TYPE_CHECKING:
+    from rich.status import Status
+
+NAMED = 3
+"""Suggestors of a cycle that are named; there may be hundreds."""
+
+
+class Tally(Counter[str]):
+    """An observer that counts what was recorded, by kind."""
+
+    def recorded(self, run_id: str, entries: Sequence[Entry]) -> None:
+        """Count the entries."""
+        self.update(entry.kind for entry in entries)
 
 
 class Progress:
-    """An executor that shows what it hands on, and an observer that counts what was recorded."""
+    """Stands between a run and those who work for it: shows how it gets on, and keeps the time that it takes.
 
-    def __init__(self, inner: Executor, budget: Budget) -> None:
-        self._inner = inner
-        self._budget = budget
-        self._facts = 0
-        self._show: Callable[[str], object] = len  # shows nothing until there is a place to show it
+    While a person is asked, nothing is shown, and the time stands still.
+    """
+
+    def __init__(self, run: Convergence, executor: Executor, approver: Approver | None) -> None:
+        self._run = run
+        self._executor = executor
+        self._approver = approver
+        self._stdout = sys.stdout
+        self._status: Status | None = None  # none where there is no place to show it
+        self._began = time.monotonic() - run.elapsed_ms / 1000
+
+    def working_ms(self) -> int:
+        """Return the working time of the run so far, in milliseconds: a clock for `drive`."""
+        return round((time.monotonic() - self._began) * 1000)
 
     async def execute(self, calls: Sequence[Call]) -> Sequence[Outcome]:
         """Show the cycle, then perform it."""
-        budget = self._budget
-        names = ", ".join(call.name for call in calls[:3]) + (" …" if len(calls) > 3 else "")
-        self._show(
-            f"cycle {calls[0].cycle}/{budget.max_cycles} · {len(calls)} eligible ({names})"
-            f" · {self._facts}/{budget.max_facts} facts"
-        )
-        return await self._inner.execute(calls)
+        if self._status is not None:
+            from rich.text import Text
 
-    def recorded(self, run_id: str, entries: Sequence[Entry]) -> None:
-        """Count the facts."""
-        self._facts += sum(entry.kind == "fact_promoted" for entry in entries)
+            self._status.update(Text(self._line(calls)))
+            self._status.start()
+        return await self._executor.execute(calls)
+
+    async def decide(self, requests: Sequence[GateRequest]) -> Sequence[GateDecision]:
+        """Make room on the screen, then ask, if there is somebody to be asked."""
+        if self._approver is None:
+            return ()
+        if self._status is not None:
+            self._status.stop()
+        asked = time.monotonic()
+        with redirect_stdout(self._stdout):
+            decisions = await self._approver.decide(requests)
+        self._began += time.monotonic() - asked
+        return decisions
 
     @contextmanager
     def shown(self, wanted: bool) -> Iterator[None]:
-        """Show progress while a run is driven."""
-        if not wanted or not sys.stderr.isatty():
-            yield
-            return
-        from rich.console import Console
+        """Show progress while a run is driven; what suggestors print goes to stderr too, for stdout is for data."""
+        with redirect_stdout(sys.stderr):
+            if not wanted or not sys.stderr.isatty():
+                yield
+                return
+            from rich.console import Console
 
-        console = Console(stderr=True, highlight=False)
-        with console.status("starting") as status:
-            self._show = status.update
-            yield
+            with Console(stderr=True).status("starting") as self._status:
+                yield
+
+    def _line(self, calls: Sequence[Call]) -> str:
+        """Say where the run stands: the cycle, who is asked, the facts, and what is left to spend."""
+        budget, context = self._run.budget, calls[0].context
+        names = ", ".join(call.name for call in calls[:NAMED]) + (", …" if len(calls) > NAMED else "")
+        parts = [
+            f"cycle {calls[0].cycle}/{budget.max_cycles}",
+            f"{len(calls)} eligible ({names})",
+            f"{context.version}/{budget.max_facts} facts",
+        ]
+        if (tokens := context.allowance.tokens) is not None:
+            parts.append(f"{tokens} tokens left")
+        if (cost := context.allowance.cost_microusd) is not None:
+            parts.append(f"${cost / 1_000_000:.2f} left")
+        return " · ".join(parts)

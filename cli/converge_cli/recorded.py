@@ -11,6 +11,7 @@ from converge_adapters.documents import Document
 from converge_adapters.event_loop import run_async
 from converge_adapters.timeouts import overdue
 from converge_cli.compose import Composition, compose
+from converge_cli.faults import nearest
 from converge_cli.session import Session
 from converge_core import (
     ConvergeError,
@@ -21,7 +22,9 @@ from converge_core import (
     Head,
     Ledger,
     LedgerCorrupt,
+    LedgerError,
     StoredEntry,
+    UnknownRun,
     read_event,
     replay,
     verify,
@@ -31,11 +34,17 @@ from converge_core.ledger.replay import changes
 
 
 def with_ledger(ledger: Ledger, work: Callable[..., Any], *args: object) -> Any:
-    """Run an async piece of work on a ledger, and close the ledger whatever happens."""
+    """Run an async piece of work on a ledger, and close the ledger whatever happens.
+
+    A run that is not there is reported with those that may be meant.
+    """
 
     async def use() -> Any:
         try:
             return await work(ledger, *args)
+        except UnknownRun as error:
+            known = [info.run_id for info in await ledger.runs()]
+            raise LedgerError(f"{error}{nearest(error.run_id, known)}") from error
         finally:
             await ledger.close()
 

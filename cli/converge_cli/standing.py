@@ -19,6 +19,10 @@ _EXIT_CODES = {
 }
 
 
+STATUSES = ("converged", "waiting", "stopped", "cancelled", "open")
+"""How a run stands. ``open`` has neither stopped nor asked anybody: it is in motion, or its process has died."""
+
+
 def exit_code_of(result: ConvergeResult) -> ExitCode:
     """Return the exit code of a run."""
     code = _EXIT_CODES[result.stop_reason.stop_class]
@@ -26,10 +30,7 @@ def exit_code_of(result: ConvergeResult) -> ExitCode:
 
 
 def status_of(reason: StopReason | None, *, waiting: bool = False) -> str:
-    """Return ``converged``, ``waiting``, ``stopped``, ``cancelled``, or ``open``.
-
-    ``open`` is a run that has neither stopped nor asked anybody: it is in motion, or its process has died.
-    """
+    """Return one of the `STATUSES`."""
     if reason is None:
         return "waiting" if waiting else "open"
     named = {StopClass.SUCCESS: "converged", StopClass.HUMAN: "waiting", StopClass.CANCELLED: "cancelled"}

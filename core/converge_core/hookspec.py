@@ -51,19 +51,19 @@ def converge_register_criteria(registry: Catalog[CriterionEvaluator]) -> None:
 
 @hookspec
 def converge_register_ledgers(registry: Catalog[Ledger]) -> None:
-    """Offer ledger stores, each named by the scheme of its URLs."""
+    """Offer ledger stores, each named by the scheme of its URLs. The name of the site is the URL."""
 
 
 @hookspec
 def converge_register_executors(registry: Catalog[Executor]) -> None:
-    """Offer executors."""
+    """Offer executors for ``--executor``; a configuration may have the fields ``concurrency`` and ``time_limit_ms``."""
 
 
 @hookspec
 def converge_register_observers(registry: Catalog[Observer]) -> None:
-    """Offer observers, which are told of every recorded entry."""
+    """Offer observers, which are told of every entry that ``converge run``, ``resume`` and ``fork`` record."""
 
 
 @hookspec
 def converge_register_commands(group: Catalog[Command]) -> None:
-    """Add commands to ``converge``."""
+    """Add commands to ``converge``, each made by its factory: a click command. Built-in names are taken."""

@@ -217,6 +217,13 @@ def test_a_second_signature_for_a_log_with_another_past_is_refused(
     assert record_of(keyfile).read_bytes() == before
 
 
+def test_it_is_the_head_signed_last_that_a_log_has_to_grow_from(keyfile: Path) -> None:
+    for size in (5, 10):
+        sign_head(keyfile, ORIGIN, LEAVES[:size])
+    with pytest.raises(ProofRefused, match="the first 10 entries of the log are not those"):
+        sign_head(keyfile, ORIGIN, [*LEAVES[:7], bytes(32), *LEAVES[8:]])
+
+
 def test_the_log_that_was_signed_first_goes_on_after_another_was_refused(keyfile: Path) -> None:
     sign_head(keyfile, ORIGIN, LEAVES[:10])
     with pytest.raises(ProofRefused):

@@ -68,7 +68,7 @@ def test_a_head_is_printed_as_a_checkpoint(audited: Audited) -> None:
 
 def test_a_head_is_printed_in_utf_8_on_any_terminal(audited: Audited, keyfile: Path) -> None:
     command = [sys.executable, "-m", "converge_cli", "head", RUN, "--sign", str(keyfile)]
-    environment = {**os.environ, "CONVERGE_LEDGER": str(audited.folder / "ledger.db"), "PYTHONIOENCODING": "ascii"}
+    environment = {**os.environ, "CONVERGE_LEDGER": str(audited.folder / "ledger.db"), "PYTHONIOENCODING": "latin-1"}
     process = subprocess.run(command, env=environment, capture_output=True, check=True)
     assert process.stdout == audited.out("head", RUN, "--sign", keyfile).encode()
 

@@ -23,7 +23,12 @@ DEPTH = 100
 @click.argument("run_id", metavar="RUN")
 @click.argument("ref", metavar="FACT")
 @click.option(
-    "--format", "form", type=click.Choice(["text", "json", "mermaid"]), default="text", show_default=True, help="How."
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "mermaid"]),
+    default="text",
+    show_default=True,
+    help="What to print.",
 )
 @click.option("--depth", type=click.IntRange(0), default=DEPTH, show_default=True, help="How far back to go.")
 @ledger_option

@@ -62,4 +62,4 @@ def command(
     )
     if not as_json:
         say(f"{child.run_id} goes on from {run_id} after cycle {cycle}, with {context.version} facts")
-    return conclude(session.ledger(ledger_url), made.engine, child, 0, manner)
+    return conclude(session, ledger_url, made.engine, child, 0, manner)

@@ -26,8 +26,8 @@ def command(session: Session, file: BinaryIO, ledger_url: str | None, as_json: b
     not what was exported. Entries, hashes and head are the same afterwards; the times of recording are those of the
     import. A run that the ledger has already is not imported again.
     """
-    run = load(file.read(), file.name)
-    with_ledger(session.ledger(ledger_url), _bring_in, run)
+    run = load(file.read(), getattr(file, "name", "-"))
+    with_ledger(session.ledger(ledger_url, create=True), _bring_in, run)
     if as_json:
         emit({"run_id": run.run_id, "imported": True, "entries": len(run.stored), "ledger_head": str(run.head)})
     else:

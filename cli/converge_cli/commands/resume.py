@@ -61,7 +61,7 @@ def command(
         _reopen(run, step.result.stop_reason, budgets)
     elif budgets:
         raise click.UsageError("--budget is for a run that has stopped; this one has not")
-    return conclude(session.ledger(ledger_url), loaded.engine, run, loaded.size, manner)
+    return conclude(session, ledger_url, loaded.engine, run, loaded.size, manner)
 
 
 def _reopen(run: Convergence, reason: StopReason, budgets: tuple[str, ...]) -> None:

@@ -13,7 +13,7 @@ from converge_adapters.documents import Document, load_document
 from converge_cli.compose import Composition, compose
 from converge_cli.driving import Manner, check_manner, conclude, manner_options
 from converge_cli.exit_codes import ExitCode
-from converge_cli.output import emit, say
+from converge_cli.output import counted, emit, safe
 from converge_cli.overrides import add_input, set_value
 from converge_cli.session import Session, json_option, ledger_option, pass_session
 
@@ -45,16 +45,16 @@ def command(
     manner = Manner(as_json=as_json, **options)
     check_manner(manner)
     document = load_document(intent)
-    for setting in settings:
-        document = set_value(document, setting)
     for item in inputs:
         document = add_input(document, item)
+    for setting in settings:  # last, so that it reaches what --input has added
+        document = set_value(document, setting)
     made = compose(document, session.offers, intent.parent)
     if dry_run:
         _print_plan(made, document, as_json)
         return ExitCode.CONVERGED
     run = made.engine.begin(made.context, made.intent, new_run_id(made.intent.id), made.source)
-    return conclude(session.ledger(ledger_url), made.engine, run, 0, manner)
+    return conclude(session, ledger_url, made.engine, run, 0, manner)
 
 
 def new_run_id(intent_id: str) -> str:
@@ -71,6 +71,5 @@ def _print_plan(made: Composition, document: Document, as_json: bool) -> None:
     if as_json:
         emit({"valid": True, "intent": made.intent.to_json(), "inputs": inputs, "suggestors": names})
         return
-    say(
-        f"{document.file} is valid: {inputs} inputs, {len(names)} suggestors ({', '.join(names)}). Nothing was written."
-    )
+    plan = f"{counted(inputs, 'input')}, {counted(len(names), 'suggestor')} ({', '.join(names)})"
+    click.echo(safe(f"{document.file} is valid: {plan}. Nothing was written."))

@@ -7,21 +7,26 @@ from typing import Any
 
 import click
 
+from converge_adapters.ledgers import NoLedger
 from converge_cli.output import emit, say, table
 from converge_cli.recorded import with_ledger
 from converge_cli.session import Session, json_option, ledger_option, pass_session
-from converge_cli.standing import standing_of_info
+from converge_cli.standing import STATUSES, standing_of_info
 from converge_core import Ledger, RunInfo
 
 
 @click.command
 @ledger_option
-@click.option("--status", help="Only runs of this status: converged, waiting, stopped, cancelled, open.")
+@click.option("--status", type=click.Choice(STATUSES), help="Only runs of this status.")
 @json_option
 @pass_session
 def command(session: Session, ledger_url: str | None, status: str | None, as_json: bool) -> None:
     """List the runs of the ledger, oldest first."""
-    infos: Sequence[RunInfo] = with_ledger(session.ledger(ledger_url, read_only=True), _runs)
+    try:
+        infos: Sequence[RunInfo] = with_ledger(session.ledger(ledger_url, read_only=True), _runs)
+    except NoLedger as error:
+        say(f"no runs: {error}")
+        return
     rows = [_row(info) for info in infos]
     rows = [row for row in rows if status in (None, row["status"])]
     if as_json:

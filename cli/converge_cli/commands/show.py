@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from converge_cli.output import emit, safe, table
+from converge_cli.output import counted, emit, safe, table
 from converge_cli.recorded import read_verified, with_ledger
 from converge_cli.session import Session, json_option, ledger_option, pass_session
 from converge_cli.standing import status_of
@@ -79,7 +79,8 @@ def _as_json(history: History, facts: list[RecordedFact], head: Head) -> dict[st
 
 def _print(history: History, facts: list[RecordedFact], head: Head, limit: int | None) -> None:
     status, reason = _standing(history)
-    click.echo(safe(f"{history.run_id}: {status} ({reason}), {history.cycles} cycles, {len(history.facts)} facts"))
+    counts = f"{counted(history.cycles, 'cycle')}, {counted(len(history.facts), 'fact')}"
+    click.echo(safe(f"{history.run_id}: {status} ({reason}), {counts}"))
     click.echo(f"ledger head {head}\n")
     shown: dict[str, int] = {}
     rows = []
@@ -107,7 +108,8 @@ def _print(history: History, facts: list[RecordedFact], head: Head, limit: int |
         click.echo()
         table(("gate", "about", "verdict", "by"), gates)
     if history.refused:
-        click.echo(f"\n{len(history.refused)} proposals were duplicates, conflicts or rejected: --json lists them")
+        turned_away = counted(len(history.refused), "proposal")
+        click.echo(f"\n{turned_away} turned away as duplicate, conflicting or rejected: --json lists them")
 
 
 def _decided(decision: Any) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from converge_cli.heads import GivenHead, HeadType, KeysType
 from converge_cli.output import emit, safe, say
 from converge_cli.recorded import read_verified, with_ledger
 from converge_cli.session import Session, json_option, ledger_option, pass_session
-from converge_core import Entry, Head
+from converge_core import Entry, Head, LedgerCorrupt
 from converge_core.ledger.checkpoint import VerifierKey
 from converge_core.ledger.proofs import ConsistencyProof, FactProof, Proof, ProofRefused, read_proof
 
@@ -76,7 +76,13 @@ def command(
     entries: list[Entry]
     found: Head
     head = heads[0].head if heads else None
-    entries, found = with_ledger(session.ledger(ledger_url, read_only=True), read_verified, run_id, head)
+    try:
+        entries, found = with_ledger(session.ledger(ledger_url, read_only=True), read_verified, run_id, head)
+    except LedgerCorrupt as error:
+        if as_json:
+            fault = {"sequence": error.sequence, "expected": error.expected, "found": error.found}
+            emit({"run_id": error.run_id, "verified": False} | fault)
+        raise
     if as_json:
         standing = {"run_id": run_id, "verified": True, "entries": len(entries), "ledger_head": str(found)}
         emit(standing | {"signed_by": signers})

@@ -79,8 +79,10 @@ class Chronicle:
                 cycle.promoted[event.proposer] += 1
             case events.FactCarried():
                 cycle.promoted["an earlier run"] += 1
-            case events.ProposalRejected() | events.ProposalDuplicate():
+            case events.ProposalRejected():
                 cycle.turned_away[event.code] += 1
+            case events.ProposalDuplicate():
+                cycle.turned_away["duplicate"] += 1
             case events.ProposalConflicted():
                 cycle.turned_away["conflict"] += 1
             case events.SuggestorSkipped():
@@ -106,3 +108,8 @@ def amount(values: Mapping[str, Any] | None, name: str) -> int:
     """Return a whole number that a run names, or 0 where there is none."""
     value = (values or {}).get(name)
     return value if isinstance(value, int) else 0
+
+
+def moment(recorded_at: str) -> str:
+    """Return a time of recording (UTC) as it is read: ``2026-10-31 23:59:59``."""
+    return recorded_at.replace("T", " ").partition(".")[0].removesuffix("Z")

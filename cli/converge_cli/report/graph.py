@@ -21,12 +21,12 @@ MAX_BOXES = 32
 MAX_FITTING = 1_500
 """The width up to which the picture is made to fit the page; a wider one is scrolled."""
 
-WIDTH, HEIGHT = 158, 46
-GAP_X, GAP_Y = 44, 14
+WIDTH, HEIGHT = 172, 46
+GAP_X, GAP_Y = 38, 14
 MARGIN_X, MARGIN_Y = 2, 24
 
 Name = tuple[str, str]
-OUTSIDE: Name = ("outside", "sources that are no facts of this run")
+OUTSIDE: Name = ("outside", "no facts of this run")
 OTHERS: Name = ("others", "keys that have no room here")
 
 
@@ -137,8 +137,8 @@ def _box(box: Box) -> Markup:
         "g",
         element("title", f"{_title(box)}: {number(box.facts)} facts{people}"),
         element("rect", x=0, y=0, width=WIDTH, height=HEIGHT, rx=7),
-        element("text", counted, element("tspan", cut(key, 15), class_="key"), x=12, y=19),
-        element("text", cut(writer, 23), x=12, y=36, class_="who"),
+        element("text", counted, element("tspan", cut(key, 20 - len(counted)), class_="key"), x=12, y=19),
+        element("text", cut(writer, 22), x=12, y=36, class_="who"),
         element("circle", cx=WIDTH - 14, cy=14, r=4, class_="person") if box.decided else None,
         transform=f"translate({box.x:g} {box.y:g})",
         class_="box human" if box.decided else "box",

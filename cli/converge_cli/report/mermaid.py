@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from converge_cli.output import safe
-from converge_cli.report.wording import cut, one_line
+from converge_cli.report.wording import DONE, cut, one_line
 from converge_core.ledger.history import RecordedFact
 from converge_core.ledger.lineage import Origin, origin_of
 
@@ -55,7 +55,7 @@ def _label(fact: RecordedFact) -> str:
     if origin_of(fact) is not Origin.INPUT:
         lines.append(f"by {fact.promotion['proposer']}, cycle {fact.promotion['cycle']}")
     if decision is not None:
-        lines.append(f"{decision.verdict} by {decision.actor}")
+        lines.append(f"{DONE.get(decision.verdict, decision.verdict)} by {decision.actor}")
     return "<br/>".join(map(escape, lines))
 
 

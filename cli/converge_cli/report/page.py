@@ -16,7 +16,7 @@ from typing import Any
 
 from converge_cli.report import people, timeline
 from converge_cli.report.charts import bars, dollars, meter, number
-from converge_cli.report.chronicle import Chronicle
+from converge_cli.report.chronicle import Chronicle, moment
 from converge_cli.report.facts import FactPages, definitions
 from converge_cli.report.graph import provenance
 from converge_cli.report.markup import Markup, element, raw
@@ -75,10 +75,10 @@ def _header(history: History, chronicle: Chronicle, head: Head, standing: tuple[
     status, reason = standing
     decided = sum(gate.decision is not None for gate in history.gates.values())
     figures = [
-        ("facts", len(history.facts), "facts"),
-        ("cycles", history.cycles, "timeline"),
-        ("human decisions", decided, "people"),
-        ("turned away", len(history.refused), "turned-away"),
+        (len(history.facts), "fact", "facts", "facts"),
+        (history.cycles, "cycle", "cycles", "timeline"),
+        (decided, "human decision", "human decisions", "people"),
+        (len(history.refused), "proposal turned away", "proposals turned away", "turned-away"),
     ]
     return element(
         "header",
@@ -88,8 +88,10 @@ def _header(history: History, chronicle: Chronicle, head: Head, standing: tuple[
         element(
             "ul",
             [
-                element("li", element("a", element("strong", number(count)), f" {name}", href=f"#{place}"))
-                for name, count, place in figures
+                element(
+                    "li", element("a", element("strong", number(count)), one if count == 1 else many, href=f"#{place}")
+                )
+                for count, one, many, place in figures
             ],
             class_="figures",
         ),
@@ -99,7 +101,7 @@ def _header(history: History, chronicle: Chronicle, head: Head, standing: tuple[
                 ("Intent", f"{intent.get('id', 'none')} ({intent.get('kind', 'without an intent file')})"),
                 *_scope(intent),
                 *_parent(history),
-                ("Recorded", f"{chronicle.began} to {chronicle.ended}"),
+                ("Recorded", f"{moment(chronicle.began)} to {moment(chronicle.ended)} UTC"),
                 ("Ledger head", element("code", head)),
                 ("Merkle root", _root(history)),
             ]
@@ -138,9 +140,12 @@ def _criteria(history: History, intent: dict[str, Any]) -> Markup | None:
             element(
                 "li",
                 element("span", event.result, class_=f"verdict {event.result}"),
-                element("span", named.get(event.criterion) or event.criterion),
-                element("span", "" if event.required else "optional", class_="quiet"),
-                element("span", event.reason, class_="quiet") if event.reason else None,
+                element(
+                    "span",
+                    named.get(event.criterion) or event.criterion,
+                    None if event.required else element("span", " · optional", class_="quiet"),
+                    element("span", f" · {event.reason}", class_="quiet") if event.reason else None,
+                ),
             )
             for event in history.criteria
         ],

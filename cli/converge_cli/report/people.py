@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from converge_cli.approvers import WHY_ASKED
+from converge_cli.report.chronicle import moment
 from converge_cli.report.facts import FactPages
 from converge_cli.report.markup import Markup, element
 from converge_cli.report.wording import DONE, one_line
@@ -45,7 +46,11 @@ def _decision(gate: RecordedGate, authority: str | None) -> Iterator[object]:
         return
     yield element("span", DONE.get(decision.verdict, decision.verdict), class_=f"verdict {decision.verdict}")
     yield f" {decision.actor}"
-    for note in (authority and f"authority: {authority}", decision.at and f"at {decision.at}", decision.reason):
+    for note in (
+        authority and f"authority: {authority}",
+        decision.at and f"at {moment(decision.at)} UTC",
+        decision.reason,
+    ):
         if note:
             yield element("small", note)
 

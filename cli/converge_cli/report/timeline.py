@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 from converge_cli.report.charts import dollars, number
-from converge_cli.report.chronicle import Chronicle, Cycle, amount
+from converge_cli.report.chronicle import Chronicle, Cycle, amount, moment
 from converge_cli.report.facts import FactPages
 from converge_cli.report.markup import Markup, element
 from converge_cli.report.people import table
@@ -47,7 +47,7 @@ def _summary(cycle: Cycle) -> Iterator[Markup]:
     for event in cycle.told:
         if isinstance(event, events.RunStopped):
             yield element("span", str(event.stop.get("reason")).replace("_", " "), class_="fig")
-    yield element("time", cycle.recorded_at.replace("T", " ").removesuffix("Z"), class_="quiet")
+    yield element("time", moment(cycle.recorded_at), class_="quiet")
 
 
 def _body(cycle: Cycle, gated: Mapping[str, str], facts: FactPages) -> Iterator[Markup]:

@@ -121,6 +121,7 @@ class PromotionRecord:
 
     ``proposal_hash`` is the SHA-256 (hex) of the proposal's canonical JSON; ``lamport`` counts the facts of the
     run from 1; ``cycle`` is 0 for inputs. An approval's id is derived from run, cycle and proposal hash.
+    ``supersedes`` names the fact (``key/id``) in whose place readers see this one, if there is one.
     """
 
     gate_id: str
@@ -130,14 +131,16 @@ class PromotionRecord:
     proposal_hash: str
     cycle: int
     lamport: int
+    supersedes: str | None = None
 
     def entry_body(self, key: str, fact_id: str, proposer: str) -> str:
         """Return the canonical JSON of the ``fact_promoted`` entry: the bytes behind a fact's hash."""
+        supersedes = "" if self.supersedes is None else f',"supersedes":{quote(self.supersedes)}'
         return (
             f'{{"approver":{quote(str(self.approver))},"authority":{quote(self.authority)},"cycle":{self.cycle},'
             f'"gate":{quote(self.gate_id)},"id":{quote(fact_id)},"key":"{key}","kind":"fact_promoted",'
             f'"lamport":{self.lamport},"policy":"{self.policy_hash}","proposal":"{self.proposal_hash}",'
-            f'"proposer":{quote(proposer)}}}'
+            f'"proposer":{quote(proposer)}{supersedes}}}'
         )
 
     @classmethod
@@ -151,6 +154,7 @@ class PromotionRecord:
             proposal_hash=str(entry["proposal"]),
             cycle=cast("int", entry["cycle"]),
             lamport=cast("int", entry["lamport"]),
+            supersedes=None if entry.get("supersedes") is None else str(entry["supersedes"]),
         )
 
 
@@ -183,6 +187,11 @@ class Fact(Generic[P]):
     def lamport(self) -> int:
         """The fact's place in the order of promotion, from 1."""
         return self.promotion.lamport
+
+    @property
+    def supersedes(self) -> str | None:
+        """``key/id`` of the fact in whose place readers see this one, or None."""
+        return self.promotion.supersedes
 
     def as_proposal(self) -> ProposedFact[P]:
         """Return what was proposed to make this fact."""
@@ -226,7 +235,12 @@ def seal_fact(proposal: AnyProposal, proposer: str, record: PromotionRecord, bod
     )
 
 
-def diagnostic(fact_id: str, source: str, message: str, evidence: Iterable[str] = ()) -> AnyProposal:
-    """Return the engine's own statement about a run, to be promoted like any other proposal."""
-    payload = DiagnosticPayload(source=source, message=message)
+def diagnostic(
+    fact_id: str, source: str, message: str, evidence: Iterable[AnyFact | str] = (), about: str | None = None
+) -> AnyProposal:
+    """Return the engine's own statement about a run, to be promoted like any other proposal.
+
+    ``about`` is the ``key/id`` of the proposal that it is about, if it is about one.
+    """
+    payload = DiagnosticPayload(source=source, message=message, about=about)
     return ProposedFact(ContextKey.DIAGNOSTIC, fact_id, payload, provenance=str(ENGINE), evidence=evidence)

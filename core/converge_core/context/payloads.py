@@ -15,13 +15,27 @@ from __future__ import annotations
 import collections.abc as abc
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import is_dataclass
-from typing import Annotated, Any, ClassVar, NoReturn, Self, TypeVar, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    NoReturn,
+    Self,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from converge_core.errors import PayloadError
 from converge_core.ledger.canonical import JsonValue, canonical, parse
+
+if TYPE_CHECKING:
+    from converge_core.context.state import Context
 
 _CHANGING = (abc.Mapping, abc.Set, abc.MutableSequence)
 _UNKNOWN = (Any, object, tuple)
@@ -132,6 +146,13 @@ class FactPayload(BaseModel):
         """Return one line a person can read."""
         return canonical(self.body())
 
+    def objection(self, ctx: Context) -> str | None:
+        """Return why this may not be said in this context, or None: what a payload demands of the facts there are.
+
+        The promotion gate asks every payload. Pure; one that raises has objected.
+        """
+        return None
+
 
 class TextPayload(FactPayload):
     """Plain text; the gate refuses it when it is blank."""
@@ -165,11 +186,15 @@ class DataPayload(FactPayload):
 
 
 class DiagnosticPayload(FactPayload):
-    """What the engine states about a run: a violated invariant, a failed suggestor, a human's refusal."""
+    """What the engine states about a run: a violated invariant, a failed suggestor, a human's refusal.
+
+    ``about`` is the ``key/id`` of the proposal that a human has refused.
+    """
 
     family: ClassVar[str] = "converge.diagnostic"
     source: str
     message: str
+    about: str | None = None
 
     def summary(self) -> str:
         return self.message

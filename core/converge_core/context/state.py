@@ -135,8 +135,12 @@ class Context:
         fact = self._log.by_ref.get(ref)
         return fact if fact is not None and fact.lamport <= self.version else None
 
+    def is_current(self, fact: AnyFact) -> bool:
+        """Say whether nothing supersedes a fact."""
+        return self._log.is_current(fact, self.version)
+
     def facts(self) -> FactView[FactPayload]:
-        """Return all facts, in the order of promotion."""
+        """Return all facts, in the order of promotion; those too that others supersede."""
         return FactView(self._log.all, 0, min(self.version, len(self._log.all)))
 
     def about(self, subject: SubjectRef) -> tuple[AnyFact, ...]:
@@ -167,19 +171,20 @@ class FactLog:
         self.successor: dict[str, str] = {}
         self.predecessor: dict[str, str] = {}
 
-    def supersede(self, ref: str, by: str) -> None:
-        """Note that readers are to see one fact in the place of another; both stay where they are."""
-        self.successor[ref], self.predecessor[by] = by, ref
-
     def is_current(self, fact: AnyFact, version: int) -> bool:
         """Say whether nothing supersedes a fact up to a Lamport time."""
         by = self.successor.get(fact.ref)
         return by is None or self.by_ref[by].lamport > version
 
     def append(self, fact: AnyFact) -> None:
-        """Add the next fact: Lamport time ``len(self.all) + 1``, a reference not yet taken."""
+        """Add the next fact: Lamport time ``len(self.all) + 1``, a reference not yet taken.
+
+        One that supersedes another is seen in its place from then on; both stay where they are.
+        """
         self.all.append(fact)
         self.by_ref[fact.ref] = fact
+        if fact.supersedes is not None:
+            self.successor[fact.supersedes], self.predecessor[fact.ref] = fact.ref, fact.supersedes
         payload = type(fact.payload)
         lists = self.by_selector
         for selector in (fact.key, payload, (fact.key, payload)):
@@ -204,6 +209,9 @@ class ContextState(Context):
         for place, fact in enumerate(facts, 1):
             if fact.lamport != place or fact.ref in log.by_ref:
                 raise MisuseError(f"{fact.ref} does not stand at place {place} of a context: facts keep their order")
+            old = fact.supersedes
+            if old is not None and (old not in log.by_ref or old in log.successor):
+                raise MisuseError(f"{fact.ref} cannot supersede {old}, which is no current fact")
             log.append(fact)
         super().__init__(log, len(log.all))
         self._staged = list(staged)

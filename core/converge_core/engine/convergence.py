@@ -1,6 +1,6 @@
 """`Convergence`: the machine. It performs nothing; it says what is to be done and is told what happened.
 
-Rule 1: everything that changes a run's state is in this module (with its `Roster` and its `Desk`), and it knows no
+Rule 1: everything that changes a run's state is in this module (with its `Roster`, `Judge` and `Desk`), and it knows no
 clock, disk, socket, thread or event loop. The driver (`converge_core.engine.drive`) asks `Convergence.next` for a
 `Step`, makes what `Convergence.drain` holds durable, does what the step says in the world, and hands the answer back;
 in the way of h11.
@@ -16,7 +16,7 @@ The life of a run is one generator, `Convergence._script`, which reads from top 
 
 It yields a step where the world has to act and goes on when the answer is complete. Nothing a caller does can make it
 skip a line: every proposal, whether staged, suggested, edited by a human or stated by the engine, passes
-`Convergence._judge`. Since its only inputs are recorded as events, in the order in which they came, feeding them to a
+`Judge.hear`. Since its only inputs are recorded as events, in the order in which they came, feeding them to a
 new machine gives the same derived events again, byte by byte.
 """
 
@@ -27,33 +27,31 @@ from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
 
 from converge_core.context.allowance import NOTHING, Allowance, Usage
-from converge_core.context.facts import ENGINE, Actor, AnyFact, AnyProposal, diagnostic
-from converge_core.context.state import Context, ContextState, FactLog
+from converge_core.context.facts import ENGINE, Actor, AnyFact, diagnostic
+from converge_core.context.state import Context, ContextState
 from converge_core.context.wire import fact_to_json
 from converge_core.engine.calls import Call, Failure, Outcome
 from converge_core.engine.desk import Desk
+from converge_core.engine.judge import Judge, Judged
+from converge_core.engine.record import Record
 from converge_core.engine.result import ConvergeResult
 from converge_core.engine.roster import Roster
-from converge_core.engine.setup import ConflictPolicy, Setup
+from converge_core.engine.setup import Setup
 from converge_core.engine.steps import AwaitDecision, Execute, Step, Stopped
 from converge_core.errors import MisuseError
 from converge_core.gates import stop
 from converge_core.gates.answers import Gate, Refused, Sanction, edited
 from converge_core.gates.budgets import Budget
 from converge_core.gates.corrections import Correction, correction
-from converge_core.gates.drafts import Draft, Malformed, draft
+from converge_core.gates.drafts import Draft, draft, read_draft
+from converge_core.gates.flow import FlowPhase, commitment, current_phase
 from converge_core.gates.hitl import GateDecision, HitlPause, Verdict
-from converge_core.gates.promotion import ENGINE_GATE, Rejection
 from converge_core.intent.criteria import CriterionOutcome, judge, stop_reason_of
+from converge_core.intent.root import StopWhen
 from converge_core.invariants import InvariantClass, examine
 from converge_core.ledger import events
 from converge_core.ledger.events import Entry, Event, printable
-from converge_core.ledger.hashes import ContentHash, IntegrityProof
-from converge_core.ledger.merkle import MerkleLog
-
-Judged = Draft | Malformed
-
-_ENGINE_SANCTION = Sanction(ENGINE_GATE, ENGINE, "policy")
+from converge_core.ledger.hashes import ContentHash
 
 
 class Convergence:
@@ -70,17 +68,16 @@ class Convergence:
         self.setup = setup
         self.run_id = run_id
         self.budget: Budget = setup.budget
-        self.cycles = 0
         self.usage: Usage = NOTHING
         self.elapsed_ms = 0
-        self._log = FactLog()
-        self._facts_tree = MerkleLog()
-        self._entries: deque[Entry] = deque()
+        self._record = Record()
         self._inputs = tuple(inputs)
         self._roster = Roster(setup)
         self._checked: dict[tuple[InvariantClass, str], int] = {}
         self._desk = Desk(setup, run_id)
+        self._judge = Judge(setup, self._record, self._roster, self._desk)
         self._corrections: list[Correction] = []
+        self._arrived: list[Judged] = []
         self._awaited: tuple[str, ...] = ()
         self._outcomes: dict[str, Outcome] = {}
         self._answered = False
@@ -88,13 +85,18 @@ class Convergence:
         self._interrupted: Iterator[Step] | None = None
         self._criteria: tuple[CriterionOutcome, ...] = ()
         self._step: Step | None = None
-        self._entries.append(started or setup.run_started(run_id).entry())
+        self._record.append(started or setup.run_started(run_id).entry())
         for fact in carried:
-            self._emit(events.FactCarried(**fact_to_json(fact)))
-            self._append(fact)
+            self._record.emit(events.FactCarried(**fact_to_json(fact)))
+            self._judge.add(fact)
         for item in self._inputs:
-            self._emit(events.InputAdmitted(proposer=item.proposer, proposal=item.text))
+            self._record.emit(events.InputAdmitted(proposer=item.proposer, proposal=item.text))
         self._life = self._script()
+
+    @property
+    def cycles(self) -> int:
+        """How many cycles have begun."""
+        return self._record.cycle
 
     # --- what a driver calls ----------------------------------------------------------------------------------------
 
@@ -107,17 +109,12 @@ class Convergence:
 
     def drain(self, at_most: int | None = None) -> list[Entry]:
         """Return the entries that were not yet drained (or the first of them), in order; they are the run's ledger."""
-        entries = self._entries
-        if at_most is None:
-            drained = list(entries)
-            entries.clear()
-            return drained
-        return [entries.popleft() for _ in range(min(at_most, len(entries)))]
+        return self._record.drain(at_most)
 
     @property
     def pending(self) -> int:
         """How many entries wait to be drained."""
-        return len(self._entries)
+        return len(self._record)
 
     @property
     def open_gates(self) -> list[Gate]:
@@ -137,7 +134,7 @@ class Convergence:
         self._outcomes |= arrived
         if arrived and len(self._outcomes) == len(self._awaited):
             for name in self._awaited:
-                self._emit(self._outcomes[name].event())
+                self._record.emit(self._outcomes[name].event())
             self._answered = True
 
     def decide(self, decisions: Iterable[GateDecision]) -> tuple[events.DecisionRefused, ...]:
@@ -147,10 +144,10 @@ class Convergence:
         """
         refusals = []
         for decision in decisions:
-            self._emit(decision.event())
+            self._record.emit(decision.event())
             followed = self._desk.answer(decision)
             if followed is not None:
-                self._emit(followed)
+                self._record.emit(followed)
             if isinstance(followed, events.DecisionRefused):
                 refusals.append(followed)
             else:
@@ -164,7 +161,7 @@ class Convergence:
         """
         if isinstance(self._step, Stopped) or self._interrupted is not None:
             return
-        self._emit(events.CancelRequested(cycle=self.cycles, actor=str(actor), reason=printable(reason)))
+        self._record.emit(events.CancelRequested(cycle=self.cycles, actor=str(actor), reason=printable(reason)))
         self._interrupted = self._life
         self._life = self._stop(stop.UserCancelled(str(actor), printable(reason)))
         self._answered = True
@@ -177,31 +174,40 @@ class Convergence:
         if not isinstance(self._step, Stopped) or self._step.result.stop_reason.stop_class is stop.StopClass.VALIDATION:
             raise MisuseError("only a run that has stopped, and violates nothing, can be reopened")
         budget = budget or self.budget
-        self._emit(events.RunReopened(budget=budget.to_json()))
-        self.budget = budget
+        self._record.emit(events.RunReopened(budget=budget.to_json()))
+        self.budget, self._judge.max_facts = budget, budget.max_facts
         self._reopened = True
         self._step = None
         if self._interrupted is not None:
             self._life, self._interrupted = self._interrupted, None
 
+    def admit(self, inputs: Iterable[Judged]) -> None:
+        """Take inputs that came after the run had begun; they are judged the next time it moves.
+
+        A run that has stopped has to be reopened to act on them.
+        """
+        for item in inputs:
+            self._record.emit(events.InputAdmitted(proposer=item.proposer, proposal=item.text, cycle=self.cycles))
+            self._arrived.append(item)
+
     def accept_changes(self, actor: Actor) -> None:
         """Record that somebody lets the run go on with this engine, though it was recorded with another."""
-        self._emit(events.ChangesAccepted(actor=str(actor), setup=self.setup.constitution(self.run_id)))
+        self._record.emit(events.ChangesAccepted(actor=str(actor), setup=self.setup.constitution(self.run_id)))
 
     def correct(self, request: events.CorrectionEvent) -> events.CorrectionRefused | None:
         """Take a correction of a fact, for the next time the run moves; return why it does not count, if it does not.
 
         A run that has stopped has to be reopened to act on it.
         """
-        self._emit(replace(request, cycle=self.cycles))
+        self._record.emit(replace(request, cycle=self.cycles))
         self._desk.see(request.at)
         setup, desk = self.setup, self._desk
-        made = correction(request, self._view(), setup.payloads, desk.approval, desk.now, setup.max_payload_bytes)
+        made = correction(request, self._judge.view(), setup.payloads, desk.approval, desk.now, setup.max_payload_bytes)
         if isinstance(made, Refused):
             refused = events.CorrectionRefused(
                 fact=request.fact, actor=request.actor, code=made.code, reason=printable(made.reason)
             )
-            self._emit(refused)
+            self._record.emit(refused)
             return refused
         self._corrections.append(made)
         return None
@@ -209,7 +215,7 @@ class Convergence:
     def observe_time(self, elapsed_ms: int) -> None:
         """Tell how long the run has been working, in milliseconds; kept only if there is a limit and it has grown."""
         if self.budget.time_limit_ms is not None and elapsed_ms > self.elapsed_ms:
-            self._emit(events.TimeObserved(cycle=self.cycles, elapsed_ms=elapsed_ms))
+            self._record.emit(events.TimeObserved(cycle=self.cycles, elapsed_ms=elapsed_ms))
             self.elapsed_ms = elapsed_ms
 
     def awaits(self, cycle: int, suggestor: str) -> bool:
@@ -227,8 +233,10 @@ class Convergence:
                 self.observe_time(event.elapsed_ms)
             case events.CancelRequested():
                 self.cancel(event.reason, Actor.parse(event.actor))
+            case events.InputAdmitted() if event.cycle is not None:
+                self.admit([read_draft(event.parsed, event.proposer, self.setup.payloads)])
             case events.ChangesAccepted():
-                self._emit(event)
+                self._record.emit(event)
             case events.CorrectionEvent():
                 self.correct(event)
             case events.RunReopened():
@@ -246,12 +254,12 @@ class Convergence:
         settled = isinstance(reason, stop.Converged | stop.CriteriaMet | stop.HumanInterventionRequired)
         return ConvergeResult(
             run_id=self.run_id,
-            context=ContextState.of(self._log, [gate.draft.proposal for gate in self.open_gates]),
+            context=ContextState.of(self._judge.log, [gate.draft.proposal for gate in self.open_gates]),
             cycles=self.cycles,
             converged=settled,
             stop_reason=reason,
             criteria_outcomes=self._criteria,
-            integrity=IntegrityProof(self._facts_tree.root(), len(self._log.all), len(self._log.all)),
+            integrity=self._judge.proof,
             pause=pause,
             usage=self.usage,
         )
@@ -260,12 +268,15 @@ class Convergence:
 
     def _script(self) -> Iterator[Step]:
         """The life of a run."""
-        if self._inputs or self._log.all:
+        if self._inputs or self._judge.log.all:
             yield from self._merge(self._inputs)
         while True:
             while (barrier := self._barrier()) is not None:
                 yield from self._stop(barrier)
-            self.cycles += 1
+            self._record.cycle += 1
+            if self._arrived:
+                arrived, self._arrived = self._arrived, []
+                yield from self._merge(arrived)
             while self._corrections:
                 yield from self._supersede(self._corrections.pop(0))
             calls, failures = self._summon()
@@ -278,7 +289,7 @@ class Convergence:
                 changed = yield from self._merge([d for outcome in outcomes for d in outcome.drafts], failures)
             else:
                 changed = bool(failures) and (yield from self._merge((), failures))
-            if not changed and not self._roster.has_waiting:
+            if (not changed and not self._roster.has_waiting) or self._is_early():
                 yield from self._settle()
 
     def _merge(
@@ -288,7 +299,7 @@ class Convergence:
 
         Returns whether the context has changed.
         """
-        before = len(self._log.all)
+        before = self._judge.version
         yield from self._judge_all((item, None) for item in drafts)
         yield from self._check(InvariantClass.STRUCTURAL)
         if self._desk.is_busy:
@@ -297,29 +308,51 @@ class Convergence:
             yield from self._check(InvariantClass.STRUCTURAL)
         yield from self._report(failures)
         yield from self._overspent()
-        changed = len(self._log.all) > before
+        changed = self._judge.version > before
         if changed:
             yield from self._check(InvariantClass.SEMANTIC)
         return changed
 
     def _settle(self) -> Iterator[Step]:
         """The fixed point: judge the criteria, check what is to be accepted, stop."""
-        ctx = self._view()
+        ctx = self._judge.view()
         evaluator = self.setup.evaluator
         self._criteria = tuple(judge(criterion, evaluator, ctx) for criterion in self.setup.criteria)
         for outcome in self._criteria:
-            self._emit(outcome.event())
+            self._record.emit(outcome.event())
         yield from self._check(InvariantClass.ACCEPTANCE)
+        if self.setup.flow is not None and current_phase(ctx) is not FlowPhase.COMMITMENT:
+            yield from self._commit()
         yield from self._stop(stop_reason_of(self._criteria))
+
+    def _commit(self) -> Iterator[Step]:
+        """Let the flow gate, or a human it asks, say whether the fixed point counts."""
+        item = self._judge.made(draft(commitment(), ENGINE.id, self.setup.payloads))
+        refusal = self._judge.commit(item) if isinstance(item, Draft) else item.reason
+        if self._desk.is_busy:
+            decided = yield from self._await_decisions()
+            yield from self._judge_all(self._decided(gate) for gate in decided)
+            if current_phase(self._judge.view()) is not FlowPhase.COMMITMENT:
+                refusal = "a human has refused it"
+        if refusal is not None:
+            yield from self._stop(stop.CommitRefused(printable(refusal)))
+
+    def _is_early(self) -> bool:
+        """Whether the intent lets the run end before its fixed point, and every required criterion is met."""
+        intent = self.setup.intent
+        if intent is None or intent.stop_when is not StopWhen.CRITERIA_MET:
+            return False
+        outcomes = [judge(criterion, self.setup.evaluator, self._judge.view()) for criterion in self.setup.criteria]
+        return isinstance(stop_reason_of(outcomes), stop.CriteriaMet)
 
     def _stop(self, reason: stop.StopReason, held: int = 0) -> Iterator[Step]:
         """Record the stop, and stay there until the run is reopened."""
         result = self.result(reason)
-        self._emit(
+        self._record.emit(
             events.RunStopped(
                 stop=reason.to_json(),
                 cycles=self.cycles,
-                facts=len(self._log.all),
+                facts=self._judge.version,
                 merkle_root=str(result.integrity.merkle_root),
                 usage=self.usage.to_json(),
                 held=held,
@@ -343,9 +376,9 @@ class Convergence:
     def _summon(self) -> tuple[list[Call], list[tuple[str, Failure]]]:
         """Return the calls of this cycle in registration order, and whose ``accepts`` could not answer."""
         limit = self.budget.max_suggestors_per_cycle
-        summons = self._roster.summon(self.cycles, self._log, self._allowance(), limit)
+        summons = self._roster.summon(self.cycles, self._judge.log, self._allowance(), limit)
         for name, code in summons.skipped:
-            self._emit(events.SuggestorSkipped(cycle=self.cycles, suggestor=name, code=code))
+            self._record.emit(events.SuggestorSkipped(cycle=self.cycles, suggestor=name, code=code))
         self._awaited, self._outcomes = tuple([call.name for call in summons.calls]), {}
         return summons.calls, summons.failures
 
@@ -363,83 +396,20 @@ class Convergence:
             if outcome.usage is not NOTHING:
                 self.usage += outcome.usage
         read = [outcome.suggestor for outcome in outcomes if outcome.failure is None]
-        self._roster.has_read(read, len(self._log.all))
+        self._roster.has_read(read, self._judge.version)
 
     # --- what is proposed -------------------------------------------------------------------------------------------
 
     def _judge_all(self, items: Iterable[tuple[Judged, Sanction | None] | None]) -> Iterator[Step]:
         """Judge proposals one by one; a stop leaves the rest unjudged, and counts them."""
         queue = deque(item for item in items if item is not None)
-        ctx = self._view()
         while queue:
             item, sanction = queue.popleft()
-            ctx.version = len(self._log.all)
-            reason = self._judge(item, sanction, ctx)
+            reason = self._judge.hear(item, sanction)
             if isinstance(reason, stop.FactBudgetExhausted):
                 queue.appendleft((item, sanction))
             if reason is not None:
                 yield from self._stop(reason, held=len(queue))
-
-    def _judge(self, item: Judged, sanction: Sanction | None, ctx: Context) -> stop.StopReason | None:
-        """Take one proposal through all gates: rejected, duplicate, conflict, gated, or promoted.
-
-        ``sanction`` is what a person lets it through by, if one does.
-        """
-        if isinstance(item, Malformed):
-            self._turn_away(item, item.code, item.reason)
-            return None
-        proposal = item.proposal
-        writes = self.setup.writes.get(item.proposer)
-        if writes is not None and proposal.key not in writes:
-            self._turn_away(item, "undeclared_key", f"{item.proposer!r} does not declare that it writes {proposal.key}")
-            return None
-        validated = self.setup.gate.validate(item, ctx)
-        if isinstance(validated, Rejection):
-            self._turn_away(item, validated.code, validated.reason)
-            return None
-        existing = self._log.by_ref.get(f"{proposal.key}/{proposal.id}")
-        if existing is not None:
-            return self._meet(existing, item)
-        if sanction is None and item.proposer != ENGINE.id and (held := self._desk.hold(item, self.cycles)):
-            self._emit(held)
-            return None
-        if len(self._log.all) >= self.budget.max_facts:
-            return stop.FactBudgetExhausted(len(self._log.all), self.budget.max_facts)
-        by = sanction or _ENGINE_SANCTION
-        lamport = len(self._log.all) + 1
-        fact, body = self.setup.gate.promote(
-            validated, by.approver, by.authority, self.cycles, lamport, gate_id=by.gate_id
-        )
-        self._entries.append(Entry("fact_promoted", body, fact.hash))
-        self._append(fact)
-        return None
-
-    def _meet(self, existing: AnyFact, item: Draft) -> stop.StopReason | None:
-        """A fact of this key and id exists: the proposal says the same, or contradicts it."""
-        if existing.same_content(item.proposal):
-            self._duplicate(item, "fact")
-            return None
-        self._emit(events.ProposalConflicted(cycle=self.cycles, **item.named, fact=existing.promotion.proposal_hash))
-        if self.setup.conflict_policy is ConflictPolicy.REJECT:
-            return None
-        return stop.ConflictDetected(existing.ref, item.proposer)
-
-    def _turn_away(self, item: Judged, code: str, reason: str) -> None:
-        self._emit(events.ProposalRejected(cycle=self.cycles, **item.named, code=code, reason=printable(reason)))
-
-    def _duplicate(self, item: Draft, code: str) -> None:
-        self._emit(events.ProposalDuplicate(cycle=self.cycles, **item.named, code=code))
-
-    def _state(self, proposal: AnyProposal) -> None:
-        """Promote a statement of the engine's own through the same gates; a full budget leaves it an event."""
-        item = self._made(draft(proposal, ENGINE.id, self.setup.payloads))
-        if isinstance(self._judge(item, None, self._view()), stop.FactBudgetExhausted):
-            self._turn_away(item, "fact_budget", f"{self.budget.max_facts} facts are allowed")
-
-    def _made(self, item: Judged) -> Judged:
-        """Record a proposal that no input brought, before it is judged."""
-        self._emit(events.ProposalMade(cycle=self.cycles, proposer=item.proposer, proposal=item.text))
-        return item
 
     # --- what people decide -----------------------------------------------------------------------------------------
 
@@ -447,7 +417,7 @@ class Convergence:
         """Wait until every gate of this cycle is decided; return them in merge order."""
         while waiting := self.open_gates:
             requests = tuple(gate.request for gate in waiting)
-            self._emit(events.RunPaused(cycle=self.cycles, gates=tuple(request.gate_id for request in requests)))
+            self._record.emit(events.RunPaused(cycle=self.cycles, gates=tuple(request.gate_id for request in requests)))
             yield AwaitDecision(self.cycles, requests)
         return self._desk.clear()
 
@@ -460,22 +430,22 @@ class Convergence:
             return gated, gate.sanction
         if decision.verdict is Verdict.EDIT:
             made = edited(gated, decision, self.setup.payloads, self.setup.max_payload_bytes)
-            return self._made(made), gate.sanction
+            return self._judge.made(made), gate.sanction
         why = decision.reason or "no reason provided"
         self._desk.turn_down(gated)
-        self._turn_away(gated, "rejected_by_human", f"{decision.by}: {why}")
+        self._judge.turn_away(gated, "rejected_by_human", f"{decision.by}: {why}")
         message = f"HITL gate rejected proposal '{gated.proposal.id}' by {decision.by.id}: {why}"
-        self._state(diagnostic(f"hitl-rejected:{gated.hash[:16]}", "hitl", message))
+        self._judge.state(diagnostic(f"hitl-rejected:{gated.hash[:16]}", "hitl", message))
         return None
 
     def _supersede(self, correction: Correction) -> Iterator[Step]:
         """Promote a correction in the place of the fact it corrects, through the same gates as everything else."""
         item, ref = correction.draft, correction.draft.content[0]
-        yield from self._judge_all([(self._made(item), correction.sanction)])
-        if ref in self._log.by_ref:
-            self._log.supersede(correction.fact.ref, ref)
+        yield from self._judge_all([(self._judge.made(item), correction.sanction)])
+        if ref in self._judge.log.by_ref:
+            self._judge.log.supersede(correction.fact.ref, ref)
             actor, reason_code = str(correction.sanction.approver), correction.reason_code.value
-            self._emit(
+            self._record.emit(
                 events.FactSuperseded(
                     cycle=self.cycles, fact=correction.fact.ref, by=ref, actor=actor, reason_code=reason_code
                 )
@@ -486,14 +456,14 @@ class Convergence:
     def _check(self, invariant_class: InvariantClass) -> Iterator[Step]:
         """Check the invariants of a class; the first violation stops the run, with a diagnostic fact."""
         for invariant in self.setup.invariants[invariant_class]:
-            version = len(self._log.all)
+            version = self._judge.version
             name = (invariant_class, invariant.name)
-            violation = examine(invariant, Context(self._log, version, self._checked.get(name, 0)))
+            violation = examine(invariant, Context(self._judge.log, version, self._checked.get(name, 0)))
             if violation is None:
                 self._checked[name] = version
                 continue
             reason = stop.InvariantViolated(invariant_class, invariant.name, violation.reason, violation.facts)
-            self._emit(
+            self._record.emit(
                 events.InvariantViolatedEvent(
                     cycle=self.cycles,
                     invariant=invariant.name,
@@ -502,7 +472,7 @@ class Convergence:
                     facts=violation.facts,
                 )
             )
-            self._state(
+            self._judge.state(
                 diagnostic(f"violation:{invariant.name}:{version}", invariant.name, str(reason), violation.facts)
             )
             yield from self._stop(reason)
@@ -512,13 +482,13 @@ class Convergence:
         reasons: list[stop.StopReason] = []
         for name, failure in failures:
             optional = self.setup.is_optional(name)
-            self._emit(
+            self._record.emit(
                 events.SuggestorFailedEvent(
                     cycle=self.cycles, suggestor=name, code=failure.code, reason=failure.reason, optional=optional
                 )
             )
             message = f"{name} failed ({failure.code}): {failure.reason}"
-            self._state(diagnostic(f"suggestor-failed:{str(ContentHash.of(message))[:16]}", name, message))
+            self._judge.state(diagnostic(f"suggestor-failed:{str(ContentHash.of(message))[:16]}", name, message))
             if not optional:
                 reasons.append(self._failure_stop(name, failure))
                 self._roster.ask_again(name)
@@ -540,17 +510,3 @@ class Convergence:
             yield from self._stop(stop.TokenBudgetExhausted(self.usage.tokens, tokens))
         if cost is not None and self.usage.cost_microusd > cost:
             yield from self._stop(stop.CostBudgetExhausted(self.usage.cost_microusd, cost))
-
-    # --- the small print --------------------------------------------------------------------------------------------
-
-    def _view(self) -> Context:
-        return Context(self._log, len(self._log.all))
-
-    def _emit(self, event: Event) -> None:
-        self._entries.append(event.entry())
-
-    def _append(self, fact: AnyFact) -> None:
-        """Add a fact to the context, to the proof, and to what wakes suggestors."""
-        self._log.append(fact)
-        self._facts_tree.append(fact.hash)
-        self._roster.wake(fact)

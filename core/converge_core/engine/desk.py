@@ -9,7 +9,7 @@ from converge_core.engine.setup import Setup
 from converge_core.gates.answers import Gate, Refused, answer, edited
 from converge_core.gates.authority import ApprovalPolicy
 from converge_core.gates.drafts import Draft, Malformed
-from converge_core.gates.hitl import GateDecision, GateRequest, Verdict, approval_id
+from converge_core.gates.hitl import GateDecision, GateRequest, HitlPolicy, Verdict, approval_id
 from converge_core.ledger import events
 
 
@@ -42,20 +42,23 @@ class Desk:
         """The open gates, in merge order."""
         return [gate for gate in self._gates.values() if gate.decision is None]
 
-    def hold(self, item: Draft, cycle: int) -> events.Event | None:
+    def hold(self, item: Draft, cycle: int, *, escalated: bool = False) -> events.Event | None:
         """Hold a proposal if a human must decide about it, and return the event of that; None when it may pass.
 
-        What a human has turned down in this run does not ask again, and what is at a gate asks once.
+        What a human has turned down in this run does not ask again, and what is at a gate asks once. A flow gate that
+        has ``escalated`` leaves no choice.
         """
         policy = self._setup.hitl
         if policy is None:
-            return None
+            if not escalated:
+                return None
+            policy = HitlPolicy()
         if self._refused and item.content in self._refused:
             reason = "a human has rejected the same content in this run"
             return events.ProposalRejected(cycle=cycle, **item.named, code="refused_before", reason=reason)
         if self._asked and item.content in self._asked:
             return events.ProposalDuplicate(cycle=cycle, **item.named, code="gated")
-        code = policy.reason_to_ask(item)
+        code = "escalated" if escalated else policy.reason_to_ask(item)
         if code is None:
             return None
         gate_id = approval_id(self._run_id, cycle, item.hash)

@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
-from converge_core.context.facts import ENGINE, ActorKind
+from converge_core.context.facts import ENGINE, ActorKind, AnyProposal
 from converge_core.context.keys import ContextKey
 from converge_core.context.payloads import PayloadRegistry
 from converge_core.context.state import ContextState
+from converge_core.context.tensions import TensionDetector
 from converge_core.context.wire import read_fact
 from converge_core.engine.convergence import Convergence
 from converge_core.engine.drive import drive
 from converge_core.engine.index import DependencyIndex
 from converge_core.engine.result import ConvergeResult
 from converge_core.engine.setup import ConflictPolicy, Registration, Setup
-from converge_core.errors import LedgerCorrupt, MisuseError, PayloadError, SnapshotError
+from converge_core.errors import IntentError, LedgerCorrupt, MisuseError, PayloadError, SnapshotError
 from converge_core.gates.budgets import Budget
 from converge_core.gates.checks import BUILTIN_CHECKS
-from converge_core.gates.drafts import draft, read_draft
+from converge_core.gates.drafts import Draft, Malformed, draft, read_draft
+from converge_core.gates.flow import FlowGateAuthorizer
 from converge_core.gates.hitl import GateDecision, HitlPause, HitlPolicy
 from converge_core.gates.promotion import Check, PromotionGate, ValidationPolicy
 from converge_core.intent.criteria import CriterionEvaluator
@@ -54,6 +56,7 @@ class Engine:
         conflict_policy: ConflictPolicy = ConflictPolicy.STOP,
         payloads: PayloadRegistry | None = None,
         evaluator: CriterionEvaluator | None = None,
+        flow: FlowGateAuthorizer | None = None,
     ) -> None:
         self.budget = budget or Budget()
         self.hitl_policy = hitl_policy
@@ -61,6 +64,8 @@ class Engine:
         self.conflict_policy = conflict_policy
         self.payloads = payloads or PayloadRegistry()
         self.evaluator = evaluator
+        self.flow = flow
+        self._detectors: tuple[TensionDetector, ...] = ()
         self._checks: dict[str, Check] = dict(BUILTIN_CHECKS)
         self._suggestors: list[Registration] = []
         self._positions: dict[str, int] = {}
@@ -104,6 +109,13 @@ class Engine:
             raise MisuseError(f"an invariant named {invariant.name!r} is registered already")
         self._invariants[invariant.invariant_class].append(invariant)
 
+    def register_detector(self, detector: TensionDetector) -> None:
+        """Register a detector of tensions; they are asked about every fact that was proposed, in this order."""
+        _checked_name("detector", detector.name)
+        if any(known.name == detector.name for known in self._detectors):
+            raise MisuseError(f"a detector named {detector.name!r} is registered already")
+        self._detectors = (*self._detectors, detector)
+
     def register_check(self, name: str, check: Check) -> None:
         """Register a validation check, for a policy to require by name."""
         if name in self._checks:
@@ -129,19 +141,25 @@ class Engine:
         run_id: str = "run",
         source: Mapping[str, JsonValue] | None = None,
         parent: Mapping[str, JsonValue] | None = None,
+        labels: Mapping[str, str] | None = None,
     ) -> Convergence:
         """Return the machine of a new run. The context itself is left as it is.
 
         ``source`` is kept with the run: whatever is needed to set the same engine up again. ``parent`` names the run
-        (``run_id``, ``cycle``, ``head``) that this one is a fork of.
-        Raises MisuseError when the validation policy requires an unknown check.
+        (``run_id``, ``cycle``, ``head``) that this one is a fork of; ``labels``, such as ``tenant`` and
+        ``correlation``, are what runs are found by.
+        Raises IntentError with every fault of the intent, MisuseError when the policy requires an unknown check.
         """
-        setup = self._setup(intent, source, parent)
-        inputs = [
-            draft(proposal, INPUT, self.payloads, setup.max_payload_bytes, "context-input")
-            for proposal in context.staged
-        ]
-        return Convergence(setup, run_id, context.facts(), inputs)
+        if intent is not None and (faults := intent.faults()):
+            raise IntentError(faults)
+        setup = self._setup(intent, source, parent, labels)
+        stated = intent.constraint_proposals() if intent is not None else ()
+        return Convergence(setup, run_id, context.facts(), self.drafts([*stated, *context.staged]))
+
+    def drafts(self, proposals: Iterable[AnyProposal]) -> list[Draft | Malformed]:
+        """Return proposals that no suggestor made as inputs of a run: see `Convergence.admit`."""
+        limit = self.validation.max_payload_bytes
+        return [draft(proposal, INPUT, self.payloads, limit, "context-input") for proposal in proposals]
 
     def rebuild(self, entries: Sequence[Entry]) -> Convergence:
         """Return the machine that begins as a recorded run began, under this engine; `replay` feeds it the rest.
@@ -166,7 +184,7 @@ class Engine:
         except (SnapshotError, MisuseError, ValueError, KeyError, TypeError, AttributeError) as error:
             place = 1 + len(carried) + len(inputs)
             raise LedgerCorrupt(started.run_id, place, "a fact or input to begin with", str(error)) from error
-        setup = self._setup(intent, started.source, started.parent)
+        setup = self._setup(intent, started.source, started.parent, started.labels)
         return Convergence(setup, started.run_id, facts, inputs, started=entries[0])
 
     async def run(
@@ -212,6 +230,7 @@ class Engine:
         intent: RootIntent | None,
         source: Mapping[str, JsonValue] | None,
         parent: Mapping[str, JsonValue] | None,
+        labels: Mapping[str, str] | None,
     ) -> Setup:
         self._shared = True
         packs = frozenset(intent.active_packs) if intent is not None and intent.active_packs else self._packs
@@ -236,6 +255,9 @@ class Engine:
             evaluator=self.evaluator,
             source=source,
             parent=parent,
+            labels=labels,
+            flow=self.flow,
+            detectors=self._detectors,
         )
 
 

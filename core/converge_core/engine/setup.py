@@ -10,10 +10,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import cast
 
+from converge_core.context.authority import AuthorityLevel
+from converge_core.context.facts import ActorKind
 from converge_core.context.keys import ContextKey
 from converge_core.context.payloads import PayloadRegistry
+from converge_core.context.tensions import TensionDetector
 from converge_core.engine.index import DependencyIndex
 from converge_core.gates.budgets import Budget
+from converge_core.gates.flow import FlowGateAuthorizer, FlowGatePrincipal
 from converge_core.gates.hitl import HitlPolicy
 from converge_core.gates.promotion import PromotionGate
 from converge_core.intent.criteria import Criterion, CriterionEvaluator
@@ -75,6 +79,9 @@ class Setup:
     evaluator: CriterionEvaluator | None = None
     source: Mapping[str, JsonValue] | None = None
     parent: Mapping[str, JsonValue] | None = None
+    labels: Mapping[str, str] | None = None
+    flow: FlowGateAuthorizer | None = None
+    detectors: Sequence[TensionDetector] = ()
     criteria: tuple[Criterion, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -84,6 +91,15 @@ class Setup:
     def max_payload_bytes(self) -> int:
         """The size limit of a payload's canonical JSON."""
         return self.gate.policy.max_payload_bytes
+
+    def principal(self, proposer: str) -> FlowGatePrincipal:
+        """Return who stands behind a proposal, as a flow gate sees it: a suggestor, a person, or an input."""
+        position = self.positions.get(proposer)
+        if position is not None:
+            suggestor = self.suggestors[position].suggestor
+            return FlowGatePrincipal(proposer, suggestor.authority, tuple(suggestor.domains))
+        is_person = proposer.startswith(f"{ActorKind.HUMAN}:")
+        return FlowGatePrincipal(proposer, AuthorityLevel.SOVEREIGN if is_person else AuthorityLevel.PARTICIPATORY)
 
     def is_optional(self, name: str) -> bool:
         """Say whether a suggestor may fail without stopping the run."""
@@ -97,9 +113,15 @@ class Setup:
             intent=None if self.intent is None else self.intent.to_json(),
             source=self.source,
             parent=self.parent,
+            labels=self.labels,
             budget=self.budget.to_json(),
             gates=self.gate.to_json()
-            | {"conflict": self.conflict_policy.value, "hitl": None if self.hitl is None else self.hitl.to_json()},
+            | {
+                "conflict": self.conflict_policy.value,
+                "detectors": [detector.name for detector in self.detectors],
+                "flow": None if self.flow is None else self.flow.name,
+                "hitl": None if self.hitl is None else self.hitl.to_json(),
+            },
             suggestors=tuple([registration.text for registration in self.suggestors]),
             invariants=tuple(
                 {"class": invariant_class.value, "name": invariant.name}

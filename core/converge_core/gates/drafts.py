@@ -8,16 +8,17 @@ replay meets exactly what the run met.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
-from converge_core.context.facts import AnyProposal, fact_ref
+from converge_core.context.facts import ActorKind, AnyFact, AnyProposal, fact_ref
 from converge_core.context.keys import ContextKey
 from converge_core.context.payloads import DataPayload, FactPayload, FrozenDict, PayloadRegistry, TextPayload
 from converge_core.context.subjects import SubjectRef
 from converge_core.context.wire import proposal_hash, proposal_text, read_proposal
 from converge_core.errors import CanonicalError, ConvergeError, PayloadError
 from converge_core.ledger.canonical import JsonValue, canonical
+from converge_core.ledger.events import printable
 
 MAX_ID_BYTES = 256
 MAX_EVIDENCE = 10_000
@@ -26,12 +27,16 @@ DEFAULT_MAX_PAYLOAD_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A well-formed proposal; ``text`` is its canonical JSON, ``hash`` the SHA-256 of that, in hex."""
+    """A well-formed proposal; ``text`` is its canonical JSON, ``hash`` the SHA-256 of that, in hex.
+
+    ``supersedes`` is the fact whose place it is to take, where it corrects or revises one.
+    """
 
     proposal: AnyProposal
     proposer: str
     text: str
     hash: str
+    supersedes: AnyFact | None = None
 
     @property
     def content(self) -> tuple[str, str]:
@@ -44,6 +49,11 @@ class Draft:
         """The fields by which every event about it names it."""
         proposal = self.proposal
         return {"proposer": self.proposer, "key": proposal.key.value, "id": proposal.id, "proposal": self.hash}
+
+    @property
+    def overrules_human(self) -> bool:
+        """Whether it would take the place of what a person has let in."""
+        return self.supersedes is not None and self.supersedes.promotion.approver.kind is ActorKind.HUMAN
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +105,41 @@ def draft(
 
 
 def read_draft(value: Mapping[str, JsonValue], proposer: str, payloads: PayloadRegistry) -> Draft | Malformed:
-    """Read back what `draft` wrote into the ledger. Raises PayloadError where no loaded class reads the payload."""
+    """Read back what `draft` wrote into the ledger.
+
+    Raises PayloadError where no loaded class reads the payload, ValueError for what `draft` never wrote.
+    """
     if "code" in value:
         return Malformed(proposer, *(str(value[name]) for name in ("key", "id", "code", "reason")))
     text = canonical(value)
-    return Draft(read_proposal(value, payloads), proposer, text, proposal_hash(text))
+    proposal = read_proposal(value, payloads)
+    try:
+        _check_form(proposal)
+    except _Refused as refused:
+        raise ValueError(f"{refused.code}: {refused.reason}") from refused
+    return Draft(proposal, proposer, text, proposal_hash(text))
+
+
+def reworded(
+    proposal: AnyProposal,
+    wire: Mapping[str, JsonValue],
+    by: str,
+    payloads: PayloadRegistry,
+    max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES,
+) -> Draft | Malformed:
+    """Return a proposal with another payload (family, version, body), as that of a person, who answers for all of it.
+
+    The payload stays in its family: those who read the fact rely on it.
+    """
+    family, version = proposal.payload.family, wire.get("version")
+    try:
+        if wire.get("family") != family or type(version) is not int or "body" not in wire:
+            raise PayloadError(family, proposal.payload.version, "a payload of this family, version and body is needed")
+        payload = payloads.decode(family, version, canonical(wire["body"]))
+    except (PayloadError, CanonicalError) as error:
+        return Malformed(by, proposal.key, proposal.id, "invalid_payload", printable(str(error)))
+    made = replace(proposal, payload=payload, confidence=1.0, provenance=by)
+    return draft(made, by, payloads, max_payload_bytes=max_payload_bytes)
 
 
 def _check_form(proposal: AnyProposal, provenance: object) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import InitVar, dataclass, field
 
 from converge_core.context.facts import Actor, AnyFact, AnyProposal, PromotionRecord, seal_fact
-from converge_core.context.payloads import TextPayload
+from converge_core.context.payloads import FactPayload, TextPayload
 from converge_core.context.state import Context
 from converge_core.errors import AuthorityError, MisuseError
 from converge_core.gates.drafts import DEFAULT_MAX_PAYLOAD_BYTES, Draft
@@ -88,6 +88,8 @@ class PromotionGate:
         payload = proposal.payload
         if type(payload) is TextPayload and not payload.text.strip():
             return Rejection("blank_text", "content cannot be empty")
+        if (objection := _objection(payload, ctx)) is not None:
+            return Rejection("objection", objection)
         if self.scope.constraints and (outside := self.scope.excludes(proposal)):
             return Rejection("out_of_scope", outside)
         for name in self.policy.required_checks:
@@ -113,3 +115,10 @@ class PromotionGate:
         record = PromotionRecord(gate_id, self.policy_hash, approver, authority, draft.hash, cycle, lamport)
         body = record.entry_body(draft.proposal.key, draft.proposal.id, draft.proposer)
         return seal_fact(draft.proposal, draft.proposer, record, body), body
+
+
+def _objection(payload: FactPayload, ctx: Context) -> str | None:
+    try:
+        return payload.objection(ctx)
+    except Exception as error:  # a payload that cannot say whether it fits does not
+        return f"the payload raised {type(error).__name__}"

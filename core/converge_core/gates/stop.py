@@ -187,6 +187,17 @@ class ConflictDetected(StopReason):
 
 
 @dataclass(frozen=True, slots=True)
+class CommitRefused(StopReason):
+    """The fixed point was reached, and the flow gate, or the human whom it asked, does not let it count."""
+
+    message: str
+    stop_class: ClassVar[StopClass] = StopClass.VALIDATION
+
+    def __str__(self) -> str:
+        return f"Commitment refused: {self.message}"
+
+
+@dataclass(frozen=True, slots=True)
 class SuggestorFailed(StopReason):
     """A suggestor that is not optional raised, timed out or refused. ``code`` is its reason code."""
 
@@ -212,5 +223,6 @@ STOP_REASONS: dict[str, type[StopReason]] = {
     "time_budget_exhausted": TimeBudgetExhausted,
     "invariant_violated": InvariantViolated,
     "conflict_detected": ConflictDetected,
+    "commit_refused": CommitRefused,
     "suggestor_failed": SuggestorFailed,
 }

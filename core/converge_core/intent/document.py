@@ -19,7 +19,14 @@ from converge_core.gates.drafts import DEFAULT_MAX_PAYLOAD_BYTES
 from converge_core.gates.hitl import HitlPolicy, TimeoutAction, TimeoutPolicy
 from converge_core.gates.promotion import ValidationPolicy
 from converge_core.intent.criteria import Criterion
-from converge_core.intent.root import IntentKind, RootIntent
+from converge_core.intent.root import (
+    ConstraintSeverity,
+    IntentConstraint,
+    IntentKind,
+    RiskPosture,
+    RootIntent,
+    StopWhen,
+)
 from converge_core.intent.scope import Scope
 from converge_core.invariants import InvariantClass
 
@@ -34,6 +41,16 @@ class IntentSection(_Section):
     id: str = Field(min_length=1, max_length=128, description="Names the intent; the run's id begins with it.")
     kind: IntentKind = Field(default=IntentKind.CUSTOM, description="The sort of decision.")
     objective: str = Field(default="", description="The goal, in a sentence.")
+    risk_posture: RiskPosture = Field(default=RiskPosture.BALANCED, description="How much risk it may take.")
+    stop_when: StopWhen = Field(default=StopWhen.FIXED_POINT, description="When the run may end.")
+
+
+class ConstraintSection(_Section):
+    """A condition by name; a hard one is a fact that every suggestor sees."""
+
+    key: str = Field(min_length=1, max_length=128, description="Its name.")
+    value: str = Field(description="What it demands.")
+    severity: ConstraintSeverity = Field(default=ConstraintSeverity.HARD, description="Whether it must hold.")
 
 
 class BudgetSection(_Section):
@@ -211,6 +228,7 @@ class IntentDocument(_Section):
 
     intent: IntentSection = Field(description="What is to be decided.")
     scope: tuple[dict[str, str], ...] = Field(default=(), description="What it is about, such as `product: expenses`.")
+    constraints: tuple[ConstraintSection, ...] = Field(default=(), description="What it has to respect.")
     budget: BudgetSection = Field(default=BudgetSection(), description="Hard limits.")
     packs: tuple[str, ...] = Field(default=(), description="Ask only suggestors of these packs, and those of no pack.")
     inputs: tuple[InputSection, ...] = Field(default=(), description="What the run starts from.")
@@ -229,4 +247,7 @@ class IntentDocument(_Section):
             success=tuple(Criterion(c.id, c.description, c.required) for c in self.success),
             budget=self.budget.budget(),
             active_packs=self.packs,
+            stop_when=self.intent.stop_when,
+            risk_posture=self.intent.risk_posture,
+            constraints=tuple(IntentConstraint(c.key, c.value, c.severity) for c in self.constraints),
         )

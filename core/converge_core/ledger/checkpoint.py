@@ -202,7 +202,7 @@ def _base64(data: bytes) -> str:
 
 def _bytes(text: str) -> bytes:
     """Decode standard base64. Raises ValueError for all but the one text that encodes these bytes."""
-    data = b64decode(text, validate=True)
+    data = b64decode(text)
     if _base64(data) != text:
         raise ValueError(f"{text[:80]!r} is not standard base64")
     return data

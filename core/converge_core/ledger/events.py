@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, NamedTuple, Self
+from functools import cache
+from types import NoneType
+from typing import Any, ClassVar, NamedTuple, Self, cast
 
 from converge_core.ledger.canonical import JsonValue, canonical, parse
 from converge_core.ledger.merkle import leaf_hash
@@ -66,8 +68,27 @@ class Event:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Read the event back from its parsed body. Raises TypeError when fields are missing or unknown."""
-        return cls(**{name: item for name, item in value.items() if name != "kind"})
+        """Read the event back from its parsed body. Raises TypeError when fields are missing, unknown or of a wrong type."""
+        event = cls(**{name: item for name, item in value.items() if name != "kind"})
+        for name, types in _plain_fields(cls):
+            if type(getattr(event, name)) not in types:
+                raise TypeError(f"{name} is a {type(getattr(event, name)).__name__}")
+        return event
+
+
+_PLAIN: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "int": (int,),
+    "bool": (bool,),
+    "str | None": (str, NoneType),
+    "int | None": (int, NoneType),
+}
+
+
+@cache
+def _plain_fields(event: type[Event]) -> tuple[tuple[str, tuple[type, ...]], ...]:
+    """Return the fields that hold one plain value, and the types that it may have."""
+    return tuple((field.name, _PLAIN[str(field.type)]) for field in fields(event) if field.type in _PLAIN)
 
 
 def _text(proposal: str | Mapping[str, JsonValue]) -> str:
@@ -94,6 +115,7 @@ class RunStarted(Event):
     packs: tuple[str, ...] | None = None
     source: Mapping[str, JsonValue] | None = None
     parent: Mapping[str, JsonValue] | None = None
+    labels: Mapping[str, str] | None = None
 
     def body(self) -> str:
         rest = {name: value for name, value in self.to_json().items() if name != "suggestors"}
@@ -113,15 +135,25 @@ class FactCarried(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputAdmitted(Event):
-    """A staged input at the door: a proposal that no suggestor made."""
+    """An input at the door: a proposal that no suggestor made. ``cycle`` is there when the run had begun already."""
 
     kind: ClassVar[str] = "input_admitted"
     is_input: ClassVar[bool] = True
     proposer: str
     proposal: str | Mapping[str, JsonValue]
+    cycle: int | None = None
+
+    @property
+    def parsed(self) -> Mapping[str, JsonValue]:
+        """The proposal as JSON."""
+        return cast("Mapping[str, JsonValue]", parse(_text(self.proposal)))
 
     def body(self) -> str:
-        return f'{{"kind":"input_admitted","proposal":{_text(self.proposal)},"proposer":{canonical(self.proposer)}}}'
+        cycle = "" if self.cycle is None else f'"cycle":{self.cycle},'
+        return (
+            f'{{{cycle}"kind":"input_admitted","proposal":{_text(self.proposal)},'
+            f'"proposer":{canonical(self.proposer)}}}'
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -340,7 +372,10 @@ class ApprovalCounted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FactPromoted(Event):
-    """A proposal became a fact. The leaf hash of this entry is the hash of the fact."""
+    """A proposal became a fact. The leaf hash of this entry is the hash of the fact.
+
+    ``supersedes`` names the fact in whose place readers see it: one that was corrected, or rested on what was.
+    """
 
     kind: ClassVar[str] = "fact_promoted"
     cycle: int
@@ -353,6 +388,7 @@ class FactPromoted(Event):
     policy: str
     approver: str
     authority: str
+    supersedes: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,7 @@ from converge_core.ledger.events import (
     EffectReceived,
     Entry,
     Event,
+    InputAdmitted,
     TimeObserved,
     read_event,
 )
@@ -153,5 +154,5 @@ def _feed(run: Convergence, event: Event, place: int) -> None:
 
 def _comes_later(run: Convergence, event: Event) -> bool:
     """Say whether the machine has to move on before it can take this input, which came in a later cycle."""
-    timed = EffectReceived | TimeObserved | CancelRequested | CorrectionEvent
-    return isinstance(event, timed) and event.cycle > run.cycles
+    timed = EffectReceived | TimeObserved | CancelRequested | CorrectionEvent | InputAdmitted
+    return isinstance(event, timed) and (event.cycle or 0) > run.cycles

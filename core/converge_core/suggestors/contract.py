@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any, overload
 
 from converge_core.context.allowance import NOTHING, Usage
+from converge_core.context.authority import AuthorityLevel
 from converge_core.context.facts import AnyProposal, ProposedFact
 from converge_core.context.keys import ContextKey
 from converge_core.context.payloads import FactPayload
@@ -60,8 +61,8 @@ class Suggestor:
     ``name`` is unique within a run. ``dependencies`` are the keys, payload classes or pairs of both whose new facts
     wake it; with none it is considered in every cycle. ``writes``, when not empty, are the only keys it may propose
     for. ``version`` and ``config`` (JSON) identify its behaviour in the ledger. A suggestor that is ``optional`` may
-    fail without stopping the run. ``journal`` says whether its effects are written down as they arrive; None means
-    yes unless it is deterministic.
+    fail without stopping the run. ``authority`` and ``domains`` are what a flow gate is told about it. ``journal`` says
+    whether its effects are written down as they arrive; None means yes unless it is deterministic.
     """
 
     name: str
@@ -72,6 +73,8 @@ class Suggestor:
     optional: bool = False
     replayability: Replayability = Replayability.DETERMINISTIC
     journal: bool | None = None
+    authority: AuthorityLevel = AuthorityLevel.ADVISORY
+    domains: Iterable[str] = ()
 
     @property
     def provenance(self) -> str:

@@ -476,7 +476,7 @@ def test_a_resume_with_an_answer_that_does_not_count_changes_nothing() -> None:
 def test_a_machine_cannot_approve_what_a_machine_proposed() -> None:
     engine = three_gated()
     gate = pause_of(play(engine).result).requests[0].gate_id
-    assert refused(engine, GateDecision.approve(gate, Actor("rule", ActorKind.SUGGESTOR))) == ["no_authority"]
+    assert refused(engine, GateDecision.approve(gate, Actor("judge", ActorKind.SUGGESTOR))) == ["no_authority"]
 
 
 # --- the same content twice -------------------------------------------------------------------------------------------

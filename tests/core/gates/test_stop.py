@@ -39,6 +39,7 @@ REASONS: list[tuple[StopReason, StopClass, str]] = [
         StopClass.VALIDATION,
         "Conflict: 'rule' proposes other content for the fact 'seeds/a'",
     ),
+    (stop.CommitRefused("not yet"), StopClass.VALIDATION, "Commitment refused: not yet"),
     (
         stop.SuggestorFailed("rule", "raised", "KeyError: 'x'"),
         StopClass.FAILURE,

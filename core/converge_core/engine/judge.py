@@ -1,0 +1,175 @@
+"""The judge: what becomes of a proposal. One by one, serially, whoever made it.
+
+Part of the machine's state, kept apart because it answers one question: is this a fact? Staged, suggested, edited by a
+human, correcting another or stated by the engine, every proposal passes `Judge.hear`; there is no other way for a fact
+to come about. The order of the gates is the order of the lines.
+"""
+
+from __future__ import annotations
+
+from converge_core.context.facts import ENGINE, AnyFact, AnyProposal, diagnostic
+from converge_core.context.state import Context, FactLog
+from converge_core.context.tensions import tension_proposal
+from converge_core.engine.desk import Desk
+from converge_core.engine.record import Record
+from converge_core.engine.roster import Roster
+from converge_core.engine.setup import ConflictPolicy, Setup
+from converge_core.gates import stop
+from converge_core.gates.answers import Sanction
+from converge_core.gates.drafts import Draft, Malformed, draft
+from converge_core.gates.flow import FlowAction, FlowOutcome, ask, flow_steps
+from converge_core.gates.promotion import ENGINE_GATE, Rejection
+from converge_core.ledger import events
+from converge_core.ledger.events import Entry, printable
+from converge_core.ledger.hashes import IntegrityProof
+from converge_core.ledger.merkle import MerkleLog
+
+Judged = Draft | Malformed
+
+_ENGINE_SANCTION = Sanction(ENGINE_GATE, ENGINE, "policy")
+
+
+class Judge:
+    """The facts of a run, and what lets a proposal become one of them."""
+
+    __slots__ = ("_desk", "_record", "_roster", "_setup", "_tree", "log", "max_facts")
+
+    def __init__(self, setup: Setup, record: Record, roster: Roster, desk: Desk) -> None:
+        self._setup, self._record, self._roster, self._desk = setup, record, roster, desk
+        self._tree = MerkleLog()
+        self.log = FactLog()
+        self.max_facts = setup.budget.max_facts
+
+    @property
+    def version(self) -> int:
+        """The Lamport time: how many facts there are."""
+        return len(self.log.all)
+
+    @property
+    def proof(self) -> IntegrityProof:
+        """The proof over the facts, in the order of promotion."""
+        return IntegrityProof(self._tree.root(), self.version, self.version)
+
+    def view(self) -> Context:
+        """Return the context as it is now."""
+        return Context(self.log, self.version)
+
+    def add(self, fact: AnyFact) -> None:
+        """Add a fact to the context, to the proof, and to what wakes suggestors."""
+        self.log.append(fact)
+        self._tree.append(fact.hash)
+        self._roster.wake(fact)
+
+    def hear(self, item: Judged, sanction: Sanction | None = None) -> stop.StopReason | None:
+        """Take one proposal through all gates: rejected, duplicate, conflict, gated, or promoted.
+
+        ``sanction`` is what a person lets it through by, if one does. Returns why the run has to stop, if it has to; a
+        full budget leaves the proposal unjudged.
+        """
+        if isinstance(item, Malformed):
+            self.turn_away(item, item.code, item.reason)
+            return None
+        proposal = item.proposal
+        writes = self._setup.writes.get(item.proposer)
+        if writes is not None and proposal.key not in writes:
+            self.turn_away(item, "undeclared_key", f"{item.proposer!r} does not declare that it writes {proposal.key}")
+            return None
+        if self._setup.flow is not None and self._is_barred(item, sanction, FlowAction.PROPOSE):
+            return None
+        validated = self._setup.gate.validate(item, self.view())
+        if isinstance(validated, Rejection):
+            self.turn_away(item, validated.code, validated.reason)
+            return None
+        existing = self.log.by_ref.get(f"{proposal.key}/{proposal.id}")
+        if existing is not None:
+            return self._meet(existing, item)
+        if self._setup.flow is not None and self._is_barred(item, sanction, *flow_steps(proposal)):
+            return None
+        if sanction is None and item.proposer != ENGINE.id and (held := self._desk.hold(item, self._record.cycle)):
+            self._record.emit(held)
+            return None
+        if len(self.log.all) >= self.max_facts:
+            return stop.FactBudgetExhausted(len(self.log.all), self.max_facts)
+        by = sanction or _ENGINE_SANCTION
+        lamport = len(self.log.all) + 1
+        fact, body = self._setup.gate.promote(
+            validated, by.approver, by.authority, self._record.cycle, lamport, gate_id=by.gate_id
+        )
+        self._record.append(Entry("fact_promoted", body, fact.hash))
+        self.add(fact)
+        if self._setup.detectors and item.proposer != ENGINE.id:
+            self._detect(fact)
+        return None
+
+    def _is_barred(self, item: Draft, sanction: Sanction | None, *actions: FlowAction) -> bool:
+        """Ask the flow gate about a proposal; say whether it stops here: turned away, or held for a human."""
+        if item.proposer == ENGINE.id:
+            return False
+        for action in actions:
+            decision = ask(self._setup, self.view(), item, action, sanction)
+            if decision.outcome is FlowOutcome.ESCALATE and sanction is None:
+                held = self._desk.hold(item, self._record.cycle, escalated=True)
+                if held is not None:
+                    self._record.emit(held)
+                return True
+            if decision.outcome is not FlowOutcome.PROMOTE:
+                self.turn_away(item, "flow_gate", f"{action}: {decision.reason} ({decision.source})")
+                return True
+        return False
+
+    def commit(self, item: Draft) -> str | None:
+        """Let a fixed point count, if the flow gate does; return why it does not. An escalation waits at the desk."""
+        decision = ask(self._setup, self.view(), item, FlowAction.COMMIT, None)
+        if decision.outcome is FlowOutcome.REJECT:
+            return f"{decision.reason} ({decision.source})"
+        held = None
+        if decision.outcome is FlowOutcome.ESCALATE:
+            held = self._desk.hold(item, self._record.cycle, escalated=True)
+        if held is None:
+            self.hear(item)
+        else:
+            self._record.emit(held)
+        return None
+
+    def _detect(self, fact: AnyFact) -> None:
+        """State the tensions that a new fact causes; a detector that raises is stated too."""
+        for detector in self._setup.detectors:
+            try:
+                found = [tension_proposal(tension) for tension in detector.detect(fact, self.view())]
+            except Exception as error:  # a detector of somebody else's must not lose the fact it was asked about
+                message = printable(f"detector {detector.name} raised {type(error).__name__}: {error}")
+                found = [diagnostic(f"detector-failed:{detector.name}:{fact.lamport}", detector.name, message)]
+            for proposal in found:
+                self.state(proposal)
+
+    def _meet(self, existing: AnyFact, item: Draft) -> stop.StopReason | None:
+        """A fact of this key and id exists: the proposal says the same, or contradicts it."""
+        if existing.same_content(item.proposal):
+            self._duplicate(item, "fact")
+            return None
+        self._record.emit(
+            events.ProposalConflicted(cycle=self._record.cycle, **item.named, fact=existing.promotion.proposal_hash)
+        )
+        if self._setup.conflict_policy is ConflictPolicy.REJECT:
+            return None
+        return stop.ConflictDetected(existing.ref, item.proposer)
+
+    def turn_away(self, item: Judged, code: str, reason: str) -> None:
+        """Record that a proposal is rejected, with a reason code and a sentence."""
+        self._record.emit(
+            events.ProposalRejected(cycle=self._record.cycle, **item.named, code=code, reason=printable(reason))
+        )
+
+    def _duplicate(self, item: Draft, code: str) -> None:
+        self._record.emit(events.ProposalDuplicate(cycle=self._record.cycle, **item.named, code=code))
+
+    def state(self, proposal: AnyProposal) -> None:
+        """Promote a statement of the engine's own through the same gates; a full budget leaves it an event."""
+        item = self.made(draft(proposal, ENGINE.id, self._setup.payloads))
+        if isinstance(self.hear(item), stop.FactBudgetExhausted):
+            self.turn_away(item, "fact_budget", f"{self.max_facts} facts are allowed")
+
+    def made(self, item: Judged) -> Judged:
+        """Record a proposal that no input brought, before it is judged."""
+        self._record.emit(events.ProposalMade(cycle=self._record.cycle, proposer=item.proposer, proposal=item.text))
+        return item
