@@ -171,6 +171,10 @@ class FactLog:
         self.successor: dict[str, str] = {}
         self.predecessor: dict[str, str] = {}
 
+    def supersede(self, ref: str, by: str) -> None:
+        """Note that readers are to see one fact in the place of another; both stay where they are."""
+        self.successor[ref], self.predecessor[by] = by, ref
+
     def is_current(self, fact: AnyFact, version: int) -> bool:
         """Say whether nothing supersedes a fact up to a Lamport time."""
         by = self.successor.get(fact.ref)

@@ -11,10 +11,13 @@ from dataclasses import dataclass, replace
 from converge_core.context.facts import Actor, ActorKind
 from converge_core.context.keys import ContextKey
 from converge_core.context.payloads import PayloadRegistry
+from converge_core.errors import PayloadError
 from converge_core.gates.authority import ApprovalPolicy
 from converge_core.gates.drafts import Draft, Malformed, draft
 from converge_core.gates.hitl import GateDecision, GateRequest, TimeoutAction, Verdict
 from converge_core.gates.promotion import HUMAN_GATE
+from converge_core.ledger.canonical import canonical
+from converge_core.ledger.events import printable
 
 
 @dataclass(frozen=True, slots=True)

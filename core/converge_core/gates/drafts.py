@@ -114,7 +114,7 @@ def read_draft(value: Mapping[str, JsonValue], proposer: str, payloads: PayloadR
     text = canonical(value)
     proposal = read_proposal(value, payloads)
     try:
-        _check_form(proposal)
+        _check_form(proposal, proposal.provenance)
     except _Refused as refused:
         raise ValueError(f"{refused.code}: {refused.reason}") from refused
     return Draft(proposal, proposer, text, proposal_hash(text))

@@ -16,6 +16,7 @@ from converge_core.context.payloads import FactPayload, TextPayload
 from converge_core.context.state import Context
 from converge_core.errors import AuthorityError, MisuseError
 from converge_core.gates.drafts import DEFAULT_MAX_PAYLOAD_BYTES, Draft
+from converge_core.intent.frames import outside_of_frame
 from converge_core.intent.scope import Scope
 from converge_core.ledger.canonical import JsonValue, canonical
 from converge_core.ledger.hashes import ContentHash
@@ -91,6 +92,8 @@ class PromotionGate:
         if (objection := _objection(payload, ctx)) is not None:
             return Rejection("objection", objection)
         if self.scope.constraints and (outside := self.scope.excludes(proposal)):
+            return Rejection("out_of_scope", outside)
+        if proposal.evidence and (outside := outside_of_frame(proposal, ctx)):
             return Rejection("out_of_scope", outside)
         for name in self.policy.required_checks:
             try:

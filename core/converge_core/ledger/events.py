@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cache
-from types import NoneType
 from typing import Any, ClassVar, NamedTuple, Self, cast
 
 from converge_core.ledger.canonical import JsonValue, canonical, parse
@@ -80,8 +79,8 @@ _PLAIN: dict[str, tuple[type, ...]] = {
     "str": (str,),
     "int": (int,),
     "bool": (bool,),
-    "str | None": (str, NoneType),
-    "int | None": (int, NoneType),
+    "str | None": (str, type(None)),
+    "int | None": (int, type(None)),
 }
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from converge_core.errors import LedgerCorrupt
@@ -118,7 +118,6 @@ class History:
         return None if proposed is None else proposed.proposal
 
     def _take(self, sequence: int, event: events.Event) -> None:
-        _check_scalars(event)
         match event:
             case events.RunStarted():
                 self.started, self.run_id = event, event.run_id
@@ -134,7 +133,6 @@ class History:
                     self._propose(sequence, event, event.suggestor, proposal)
             case events.FactCarried():
                 promotion = events.FactPromoted.from_json(event.promotion)
-                _check_scalars(promotion)
                 self._propose(sequence, event, promotion.proposer, event.proposal)
                 self._promote(sequence, promotion)
             case events.FactPromoted():
@@ -247,16 +245,6 @@ class _Proposed(NamedTuple):
 
 _FINAL = ("approve", "reject", "edit")
 """The verdicts that decide a gate."""
-
-_SCALARS = {"int": int, "str": str, "bool": bool}
-
-
-def _check_scalars(event: events.Event) -> None:
-    """Raise ValueError unless numbers and texts of an event are of the types that its class declares."""
-    for item in fields(event):
-        expected = _SCALARS.get(str(item.type))
-        if expected is not None and type(getattr(event, item.name)) is not expected:
-            raise ValueError(f"{item.name} is no {item.type}")
 
 
 def _check_proposal(proposal: Mapping[str, Any]) -> None:

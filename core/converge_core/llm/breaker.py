@@ -8,7 +8,8 @@
 A call asks with `admit` and reports with `settle`. Each change of state begins a new *epoch*, and a permit is good for the
 epoch that gave it: what a slow call from before the change has to say is no news of the backend as it is now. Half-open,
 no more than ``half_open_probes`` calls are under way at a time. A probe may die without a word; so when all are out and
-none has been heard of for ``open_ms``, they count as lost and a new epoch begins, lest the circuit stay shut for ever.
+none has been heard of for ``probe_lease_ms``, they count as lost and a new epoch begins, lest the circuit stay shut for
+ever.
 
 Times are milliseconds of one clock that need not start anywhere in particular; a step back of it is no time at all.
 """
@@ -57,28 +58,33 @@ class Permit(NamedTuple):
 
 
 class Admission(NamedTuple):
-    """The answer to a call that asks: a permit or, when there is none, how long to wait before asking again."""
+    """The answer to a call that asks: a permit, or none.
+
+    ``retry_after_ms`` is how long an open circuit stays open; None where a probe that is under way will tell.
+    """
 
     breaker: Breaker
     permit: Permit | None
-    retry_after_ms: int = 0
+    retry_after_ms: int | None = None
 
 
 def admit(breaker: Breaker, config: CircuitBreakerConfig, now_ms: int) -> Admission:
     """Decide whether a call may be made now."""
     if breaker.state is CircuitState.CLOSED:
         return Admission(breaker, Permit(breaker.epoch))
-    if breaker.state is CircuitState.OPEN or breaker.probes >= config.half_open_probes:
-        left = config.open_ms - max(0, now_ms - breaker.since_ms)
-        if left > 0:
-            return Admission(breaker, None, left)
+    elapsed = max(0, now_ms - breaker.since_ms)
+    if breaker.state is CircuitState.OPEN:
+        if elapsed < config.open_ms:
+            return Admission(breaker, None, config.open_ms - elapsed)
+        breaker = breaker.enter(CircuitState.HALF_OPEN, now_ms)
+    elif breaker.probes >= config.half_open_probes:
+        if elapsed < config.probe_lease_ms:
+            return Admission(breaker, None)
         breaker = breaker.enter(CircuitState.HALF_OPEN, now_ms)
     return Admission(replace(breaker, probes=breaker.probes + 1, since_ms=now_ms), Permit(breaker.epoch))
 
 
-def settle(
-    breaker: Breaker, config: CircuitBreakerConfig, permit: Permit, result: CallResult, now_ms: int
-) -> Breaker:
+def settle(breaker: Breaker, config: CircuitBreakerConfig, permit: Permit, result: CallResult, now_ms: int) -> Breaker:
     """Take the result of an admitted call into account."""
     if permit.epoch != breaker.epoch:
         return breaker

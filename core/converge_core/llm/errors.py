@@ -6,7 +6,7 @@ same request may succeed a little later; ``overload`` that the backend is in tro
 | met by the adapter                     | type                 | retryable | overload |
 |----------------------------------------|----------------------|-----------|----------|
 | rate limit, 429                        | RateLimited          | yes       | yes      |
-| 503, 529, overloaded, no such host up  | Unavailable          | yes       | yes      |
+| 503, 529, overloaded                   | Unavailable          | yes       | yes      |
 | no answer in time                      | BackendTimeout       | yes       | yes      |
 | connection lost, 502, 504              | NetworkFailed        | yes       | no       |
 | 400 and its kin                        | InvalidRequest       | no        | no       |
@@ -112,9 +112,9 @@ class ContractFailed(BackendError):
 
 
 class CircuitOpen(BackendError):
-    """The backend was not called: its circuit is open. ``retry_after_ms`` is when it may be tried again."""
+    """The backend was not called: its circuit is open. ``retry_after_ms`` is when it may be tried, where that is known."""
 
-    def __init__(self, backend: str, retry_after_ms: int) -> None:
+    def __init__(self, backend: str, retry_after_ms: int | None = None) -> None:
         super().__init__(backend, f"its circuit is open{_wait(retry_after_ms)}")
         self.args = (backend, retry_after_ms)
         self.retry_after_ms = retry_after_ms

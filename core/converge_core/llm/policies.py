@@ -100,21 +100,22 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class CircuitBreakerConfig:
-    """When a circuit opens, for how long, and what closes it again.
+    """When a circuit opens, for how long, and what closes it again. Times are in milliseconds.
 
     ``failure_threshold`` failures in a row open it. After ``open_ms`` it is half-open: ``half_open_probes`` calls at a
-    time may try, ``success_threshold`` successes close it, one failure opens it again. Raises MisuseError for a
-    threshold or a number of probes below 1, or a negative time.
+    time may try, ``success_threshold`` successes close it, one failure opens it again. Probes that have not been heard
+    of for ``probe_lease_ms`` are lost. Raises MisuseError for a negative ``open_ms``, and for anything else below 1.
     """
 
     failure_threshold: int = 5
     success_threshold: int = 2
     open_ms: int = 30_000
     half_open_probes: int = 3
+    probe_lease_ms: int = 300_000
 
     def __post_init__(self) -> None:
-        if min(self.failure_threshold, self.success_threshold, self.half_open_probes) < 1:
-            raise MisuseError("circuit breaker: thresholds and the number of probes are at least 1")
+        if min(self.failure_threshold, self.success_threshold, self.half_open_probes, self.probe_lease_ms) < 1:
+            raise MisuseError("circuit breaker: thresholds, probes and their lease are at least 1")
         if self.open_ms < 0:
             raise MisuseError(f"circuit breaker: open_ms is a time, not {self.open_ms}")
 

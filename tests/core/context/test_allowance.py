@@ -29,7 +29,9 @@ def test_what_is_no_amount_is_refused(amount: object) -> None:
         Usage(input_tokens=amount)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("usd", "micro"), [(0, 0), (1, 1_000_000), (0.0000001, 1), (0.1 + 0.2, 300_000), (2.5, 2_500_000)])
+@pytest.mark.parametrize(
+    ("usd", "micro"), [(0, 0), (1, 1_000_000), (0.0000001, 1), (0.1 + 0.2, 300_000), (2.5, 2_500_000)]
+)
 def test_money_is_counted_in_micro_dollars_rounded_up(usd: float, micro: int) -> None:
     assert microusd(usd) == micro
 

@@ -32,7 +32,9 @@ from tests.core.stage import SEEDS, data, engine_of, play, seeded, text
 
 @pytest.fixture
 def fact() -> AnyFact:
-    context = seeded().add_proposal(text("s1", confidence=0.5, subject=SubjectRef("erp://invoice/7"), evidence=["mail:1"]))
+    context = seeded().add_proposal(
+        text("s1", confidence=0.5, subject=SubjectRef("erp://invoice/7"), evidence=["mail:1"])
+    )
     return play(engine_of(), context).result.context.get(SEEDS)[0]
 
 

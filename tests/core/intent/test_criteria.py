@@ -45,7 +45,9 @@ def judged(*criteria: Criterion, **answers: Any) -> Played:
 # --- one criterion ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("result", [Met(), Met(("seeds/a",)), Unmet("not yet"), Blocked("law", "ap:1"), Indeterminate("?")])
+@pytest.mark.parametrize(
+    "result", [Met(), Met(("seeds/a",)), Unmet("not yet"), Blocked("law", "ap:1"), Indeterminate("?")]
+)
 def test_an_answer_is_the_outcome(result: CriterionResult) -> None:
     context = play(engine_of(), seeded("a")).result.context
     assert judge(MUST, Judge(must=result), context) == CriterionOutcome(MUST, result)

@@ -1,0 +1,180 @@
+"""What a backend is asked and what it answers, and the pure check that the answer is within what was asked.
+
+A request states its limits and contracts; `BackendRequest.faults` holds a response to them, all of them at once. What a
+call has used is the same `Usage` that a suggestor reports and an allowance settles. What is answered are proposals: they
+go through the gates like anyone's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from converge_core.context.allowance import NOTHING, Usage
+from converge_core.context.facts import AnyProposal
+from converge_core.context.payloads import freeze
+from converge_core.errors import MisuseError
+from converge_core.ledger.canonical import JsonValue, canonical
+from converge_core.ledger.hashes import ContentHash
+from converge_core.llm.errors import BudgetExceeded, ContractFailed
+from converge_core.llm.policies import RetryPolicy
+from converge_core.suggestors.contract import Replayability
+
+
+class MessageRole(StrEnum):
+    """Who speaks in a conversation."""
+
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: MessageRole
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContractSpec:
+    """A contract that an answer is checked against. One that is not ``required`` is reported on, and stops nothing.
+
+    ``schema`` is a JSON Schema, frozen when it is given. Raises CanonicalError where it is not JSON.
+    """
+
+    name: str
+    schema: Mapping[str, JsonValue] | None = None
+    required: bool = True
+
+    def __post_init__(self) -> None:
+        canonical(self.schema)
+        object.__setattr__(self, "schema", freeze(self.schema))
+
+
+@dataclass(frozen=True, slots=True)
+class ContractResult:
+    """Whether an answer keeps one contract, and what was found."""
+
+    name: str
+    passed: bool
+    diagnostics: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ContractReport:
+    """The results of all contracts that were checked."""
+
+    results: tuple[ContractResult, ...] = ()
+
+    @property
+    def all_passed(self) -> bool:
+        """Whether every result is a pass. Where nothing was checked, nothing failed."""
+        return all(result.passed for result in self.results)
+
+
+@dataclass(frozen=True, slots=True)
+class BackendBudgets:
+    """The limits of one request: output tokens, rounds of model and tools, milliseconds, micro-dollars.
+
+    None is no limit, and 0 is nothing at all. Raises MisuseError for a negative limit.
+    """
+
+    max_tokens: int = 1024
+    max_iterations: int = 1
+    latency_ceiling_ms: int | None = None
+    cost_ceiling_microusd: int | None = None
+
+    def __post_init__(self) -> None:
+        if any(limit < 0 for limit in self.limits().values()):
+            raise MisuseError("backend budgets: a limit is not negative")
+
+    def limits(self) -> dict[str, int]:
+        """Return the limits that there are, by resource."""
+        limits = {
+            "tokens": self.max_tokens,
+            "iterations": self.max_iterations,
+            "latency_ms": self.latency_ceiling_ms,
+            "cost_microusd": self.cost_ceiling_microusd,
+        }
+        return {resource: limit for resource, limit in limits.items() if limit is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class BackendResponse:
+    """What the backend ``backend`` answered with ``model``, and what it took.
+
+    ``usage`` counts all rounds together, ``iterations`` how many there were. ``replayability`` says whether the same
+    request would be answered the same again.
+    """
+
+    backend: str
+    model: str
+    proposals: tuple[AnyProposal, ...] = ()
+    contract_report: ContractReport = ContractReport()
+    usage: Usage = NOTHING
+    latency_ms: int = 0
+    iterations: int = 1
+    replayability: Replayability = Replayability.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class BackendRequest:
+    """A call to a language model. A ``prompt`` that is a text is one message of the user.
+
+    ``truth_ids`` are the truths of the intent that it serves, ``prompt_version`` names the template and
+    ``state_injection_hash`` the state that was put into it. Raises MisuseError for a prompt without messages, and for two
+    contracts of one name.
+    """
+
+    intent_id: str
+    prompt: Iterable[Message] | str
+    truth_ids: tuple[str, ...] = ()
+    prompt_version: str = ""
+    state_injection_hash: ContentHash | None = None
+    contracts: tuple[ContractSpec, ...] = ()
+    budgets: BackendBudgets = BackendBudgets()
+    retry: RetryPolicy = RetryPolicy()
+
+    def __post_init__(self) -> None:
+        prompt = self.prompt
+        messages = (Message(MessageRole.USER, prompt),) if isinstance(prompt, str) else tuple(prompt)
+        if not messages:
+            raise MisuseError("a request needs at least one message")
+        names = [contract.name for contract in self.contracts]
+        if len(set(names)) < len(names):
+            raise MisuseError(f"each contract has a name of its own, unlike {', '.join(names)}")
+        object.__setattr__(self, "prompt", messages)
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The prompt as messages."""
+        return tuple(self.prompt)  # type: ignore[arg-type]  # a text has become a message
+
+    def faults(self, response: BackendResponse) -> tuple[BudgetExceeded | ContractFailed, ...]:
+        """Return the limits that a response exceeds and the required contracts that it does not keep.
+
+        A required contract that the response does not report on is not kept.
+        """
+        return (*self._overruns(response), *self._broken(response))
+
+    def _overruns(self, response: BackendResponse) -> Iterator[BudgetExceeded]:
+        used = {
+            "tokens": response.usage.output_tokens,
+            "iterations": response.iterations,
+            "latency_ms": response.latency_ms,
+            "cost_microusd": response.usage.cost_microusd,
+        }
+        for resource, limit in self.budgets.limits().items():
+            if used[resource] > limit:
+                yield BudgetExceeded(response.backend, resource, limit, used[resource])
+
+    def _broken(self, response: BackendResponse) -> Iterator[ContractFailed]:
+        for contract in self.contracts:
+            results = [result for result in response.contract_report.results if result.name == contract.name]
+            failed = [result for result in results if not result.passed]
+            if contract.required and (failed or not results):
+                diagnostics = failed[0].diagnostics if failed else "not checked"
+                yield ContractFailed(response.backend, contract.name, diagnostics)
