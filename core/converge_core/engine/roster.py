@@ -14,6 +14,7 @@ from converge_core.context.state import Context, FactLog, Selector
 from converge_core.engine.calls import Call, Failure
 from converge_core.engine.setup import Setup
 from converge_core.ledger.events import printable
+from converge_core.suggestors.formations import bench_of
 
 
 @dataclass(slots=True)
@@ -62,12 +63,16 @@ class Roster:
         if limit is not None:  # whoever had to wait is asked first, or the first registered would starve the others
             candidates.sort(key=lambda position: position not in self._waiting)
         self._dirty, self._waiting = set(), set()
+        bench = bench_of(log)
         summons = Summons()
         calls: dict[int, Call] = {}
         for position in candidates:
             registration = setup.suggestors[position]
             if registration.pack is not None and setup.packs is not None and registration.pack not in setup.packs:
                 summons.skipped.append((registration.name, "pack_inactive"))
+                continue
+            if registration.name in bench:
+                summons.skipped.append((registration.name, "not_in_formation"))
                 continue
             read = self._read.get(position, 0)
             ctx = Context(log, version, read, allowance.share())

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import NamedTuple
 
+from converge_core.context.facts import ENGINE
 from converge_core.errors import MisuseError
 from converge_core.ledger import events
 from converge_core.ledger.history import History, RecordedFact
@@ -31,7 +32,6 @@ class Origin(StrEnum):
 
 _ORIGINS = {
     events.InputAdmitted.kind: Origin.INPUT,
-    events.EffectReceived.kind: Origin.SUGGESTOR,
     events.FactCarried.kind: Origin.CARRIED,
 }
 
@@ -40,9 +40,11 @@ def origin_of(fact: RecordedFact) -> Origin:
     """Return where the proposal of a fact came from: an input, a suggestor, a person, the engine, an earlier run."""
     if fact.correction is not None:
         return Origin.CORRECTION
-    if fact.brought_by == events.ProposalMade.kind:
-        return Origin.ENGINE if fact.gate is None else Origin.EDIT
-    return _ORIGINS[fact.brought_by]
+    if fact.brought_by in _ORIGINS:
+        return _ORIGINS[fact.brought_by]
+    if fact.gate is not None and fact.gate.edited == fact.promotion["proposal"]:
+        return Origin.EDIT
+    return Origin.ENGINE if fact.promotion["proposer"] == ENGINE.id else Origin.SUGGESTOR
 
 
 class Sight(StrEnum):

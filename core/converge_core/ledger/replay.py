@@ -114,8 +114,14 @@ def until_cycle(entries: Sequence[Entry], cycle: int) -> Sequence[Entry]:
 
 
 def changes(entries: Sequence[Entry], run: Convergence) -> tuple[str, ...]:
-    """Return how a machine's setup differs from the one that the run was last driven with, a sentence each."""
-    return differences(_constitution(entries), run.setup.constitution(run.run_id))
+    """Return how a machine's setup differs from the one that the run was last driven with, a sentence each.
+
+    Raises LedgerCorrupt when the entries hold no setup that can be compared.
+    """
+    try:
+        return differences(_constitution(entries), run.setup.constitution(run.run_id))
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise LedgerCorrupt(run.run_id, 0, "the setup of a run", f"{type(error).__name__}: {error}") from error
 
 
 def _constitution(entries: Sequence[Entry]) -> Mapping[str, JsonValue]:

@@ -84,7 +84,7 @@ class SolverReport(BaseModel):
         return self
 
     def __str__(self) -> str:
-        value = "no solution" if self.objective is None else f"{self.objective:g}"
+        value = "no solution" if self.objective is None else f"objective {self.objective}"
         if self.stop is SolverStop.OPTIMAL:
             return f"{value}, optimal"
         gap = "" if self.objective is None else ", gap unknown" if self.gap is None else f", gap {self.gap:.2%}"
