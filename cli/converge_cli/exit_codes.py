@@ -23,7 +23,7 @@ class ExitCode(IntEnum):
     VIOLATED = 4, "an invariant is violated, or proposals conflict"
     BUDGET = 5, "a budget is exhausted"
     WAITING = 6, "waiting for a human"
-    CORRUPT = 7, "the ledger is corrupt, or a replay differs"
+    CORRUPT = 7, "the ledger is corrupt, a replay differs, or a proof does not hold"
     UNMET = 8, "converged, but a required success criterion is not met"
     FAILED = 9, "a suggestor failed"
     INTERRUPTED = 130, "interrupted"

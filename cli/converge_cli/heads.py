@@ -9,8 +9,8 @@ from typing import NamedTuple
 import click
 
 from converge_core import Head
+from converge_core.errors import ProofRefused
 from converge_core.ledger.checkpoint import Checkpoint, SignedNote, VerifierKey, read_checkpoint
-from converge_core.ledger.proofs import ProofRefused
 
 
 class GivenHead(NamedTuple):

@@ -104,7 +104,7 @@ def _explain(error: Exception) -> int:
         return ExitCode.ERROR
     from converge_cli.output import say
     from converge_core import ConvergeError, IntentError, LedgerCorrupt, ReplayDifference
-    from converge_core.ledger.proofs import ProofRefused
+    from converge_core.errors import ProofRefused
 
     if isinstance(error, IntentError):
         say(str(error))

@@ -127,6 +127,10 @@ class LedgerCorrupt(LedgerError):
         return f"run {self.run_id!r}, entry {self.sequence}: expected {self.expected}, found {self.found}"
 
 
+class ProofRefused(ConvergeError):
+    """A proof, a head or a signature does not show what it was given to show; the message says why."""
+
+
 class ReplayDifference(ConvergeError):
     """A replay derived something else than the ledger holds; this is the first difference."""
 

@@ -14,8 +14,9 @@ from converge_cli.output import emit, safe, say
 from converge_cli.recorded import read_verified, with_ledger
 from converge_cli.session import Session, json_option, ledger_option, pass_session
 from converge_core import Entry, Head, LedgerCorrupt
+from converge_core.errors import ProofRefused
 from converge_core.ledger.checkpoint import VerifierKey
-from converge_core.ledger.proofs import ConsistencyProof, FactProof, Proof, ProofRefused, read_proof
+from converge_core.ledger.proofs import ConsistencyProof, FactProof, Proof, read_proof
 
 
 @click.command

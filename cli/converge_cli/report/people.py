@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from converge_cli.approvers import WHY_ASKED
 from converge_cli.report.chronicle import moment
 from converge_cli.report.facts import FactPages
 from converge_cli.report.markup import Markup, element
-from converge_cli.report.wording import DONE, one_line
+from converge_cli.report.wording import DONE, one_line, why_asked
 from converge_core.ledger.history import History, RecordedGate
 
 
@@ -23,7 +22,7 @@ def gates(history: History, facts: FactPages) -> Iterable[Markup]:
             [facts.link(gate.ref), element("small", gate.gate)],
             [one_line(gate.proposal["payload"]["body"]), element("small", _edited(gate))],
             [gate.proposer, element("small", f"confidence {gate.proposal['confidence']:g}")],
-            WHY_ASKED.get(gate.code, gate.code),
+            why_asked(gate.code),
             _decision(gate, passed.get(gate.gate)),
         )
         for gate in history.gates.values()

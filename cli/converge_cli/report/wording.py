@@ -72,8 +72,8 @@ def _brought(fact: RecordedFact) -> str:
     who, sure = promotion["proposer"], f"confidence {proposal['confidence']:g}"
     match origin_of(fact):
         case Origin.INPUT:
-            source = proposal["provenance"]
-            return "an input" if source == "context-input" else f"an input from {source}"
+            source = "" if proposal["provenance"] == "context-input" else f" from {proposal['provenance']}"
+            return f"an input{source}" + (f" in cycle {promotion['cycle']}" if promotion["cycle"] else "")
         case Origin.CARRIED:
             return f"carried over from an earlier run, where {who} proposed it, {sure}"
         case Origin.ENGINE:
@@ -92,9 +92,14 @@ def _brought(fact: RecordedFact) -> str:
     return f"proposed by {who}{stamped} in cycle {promotion['cycle']}, {sure}"
 
 
+def why_asked(code: str) -> str:
+    """Return a reason code of a gate in words."""
+    return WHY_ASKED.get(code, code.replace("_", " "))
+
+
 def asked(gate: RecordedGate) -> str:
     """Return why a human was asked."""
-    return f"a human was asked, as {WHY_ASKED.get(gate.code, gate.code)} ({gate.gate})"
+    return f"a human was asked, as {why_asked(gate.code)} ({gate.gate})"
 
 
 def decided(gate: RecordedGate, authority: str | None = None) -> str:

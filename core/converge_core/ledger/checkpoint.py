@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import NamedTuple, Protocol
 
+from converge_core.errors import ProofRefused
 from converge_core.ledger.hashes import MerkleRoot
 from converge_core.ledger.merkle import Head
-from converge_core.ledger.proofs import ProofRefused
 
 ED25519 = b"\x01"
 """The signature type of Ed25519, as it stands before the public key."""

@@ -67,9 +67,9 @@ class Event:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Read the event back from its parsed body. Raises TypeError when fields are missing, unknown or of a wrong type."""
+        """Read the event back from its parsed body. Raises TypeError for fields that are missing, unknown or wrong."""
         event = cls(**{name: item for name, item in value.items() if name != "kind"})
-        for name, types in _plain_fields(cls):
+        for name, types in _plain_fields(cls.kind):
             if type(getattr(event, name)) not in types:
                 raise TypeError(f"{name} is a {type(getattr(event, name)).__name__}")
         return event
@@ -85,9 +85,9 @@ _PLAIN: dict[str, tuple[type, ...]] = {
 
 
 @cache
-def _plain_fields(event: type[Event]) -> tuple[tuple[str, tuple[type, ...]], ...]:
+def _plain_fields(kind: str) -> tuple[tuple[str, tuple[type, ...]], ...]:
     """Return the fields that hold one plain value, and the types that it may have."""
-    return tuple((field.name, _PLAIN[str(field.type)]) for field in fields(event) if field.type in _PLAIN)
+    return tuple((field.name, _PLAIN[str(field.type)]) for field in fields(EVENTS[kind]) if field.type in _PLAIN)
 
 
 def _text(proposal: str | Mapping[str, JsonValue]) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, cast
 
-from converge_core.errors import ConvergeError, LedgerError
+from converge_core.errors import LedgerError, ProofRefused
 from converge_core.ledger.canonical import JsonValue, canonical, parse
 from converge_core.ledger.events import Entry, FactPromoted, read_event
 from converge_core.ledger.hashes import ContentHash
@@ -36,10 +36,6 @@ FORMAT = 1
 """The version of the JSON form of proofs."""
 
 _NODE = re.compile(r"[0-9a-f]{64}")
-
-
-class ProofRefused(ConvergeError):
-    """A proof, a head or a signature does not show what it was given to show; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,16 @@
 """What a backend is asked and what it answers, and the pure check that the answer is within what was asked.
 
-A request states its limits and contracts; `BackendRequest.faults` holds a response to them, all of them at once. What a
-call has used is the same `Usage` that a suggestor reports and an allowance settles. What is answered are proposals: they
-go through the gates like anyone's.
+A request states its limits and contracts; `BackendRequest.faults` holds a response to all of them at once. What a call
+has used is the same `Usage` that a suggestor reports and an allowance settles. What is answered are proposals: they go
+through the gates like anyone's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Self
 
 from converge_core.context.allowance import NOTHING, Usage
 from converge_core.context.facts import AnyProposal
@@ -36,6 +37,11 @@ class Message:
 
     role: MessageRole
     content: str
+
+    @classmethod
+    def user(cls, content: str) -> Self:
+        """Return what the user says; a prompt that is one text is one such message."""
+        return cls(MessageRole.USER, content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,15 +128,15 @@ class BackendResponse:
 
 @dataclass(frozen=True, slots=True)
 class BackendRequest:
-    """A call to a language model. A ``prompt`` that is a text is one message of the user.
+    """A call to a language model.
 
     ``truth_ids`` are the truths of the intent that it serves, ``prompt_version`` names the template and
-    ``state_injection_hash`` the state that was put into it. Raises MisuseError for a prompt without messages, and for two
-    contracts of one name.
+    ``state_injection_hash`` the state that was put into it. Raises MisuseError for a request without messages, and for
+    two contracts of one name.
     """
 
     intent_id: str
-    prompt: Iterable[Message] | str
+    messages: tuple[Message, ...]
     truth_ids: tuple[str, ...] = ()
     prompt_version: str = ""
     state_injection_hash: ContentHash | None = None
@@ -139,19 +145,11 @@ class BackendRequest:
     retry: RetryPolicy = RetryPolicy()
 
     def __post_init__(self) -> None:
-        prompt = self.prompt
-        messages = (Message(MessageRole.USER, prompt),) if isinstance(prompt, str) else tuple(prompt)
-        if not messages:
+        if not self.messages:
             raise MisuseError("a request needs at least one message")
         names = [contract.name for contract in self.contracts]
         if len(set(names)) < len(names):
             raise MisuseError(f"each contract has a name of its own, unlike {', '.join(names)}")
-        object.__setattr__(self, "prompt", messages)
-
-    @property
-    def messages(self) -> tuple[Message, ...]:
-        """The prompt as messages."""
-        return tuple(self.prompt)  # type: ignore[arg-type]  # a text has become a message
 
     def faults(self, response: BackendResponse) -> tuple[BudgetExceeded | ContractFailed, ...]:
         """Return the limits that a response exceeds and the required contracts that it does not keep.

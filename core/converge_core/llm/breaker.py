@@ -5,11 +5,11 @@
     half-open ──(success_threshold successes)──▶ closed
     half-open ──(a failure)──▶ open
 
-A call asks with `admit` and reports with `settle`. Each change of state begins a new *epoch*, and a permit is good for the
-epoch that gave it: what a slow call from before the change has to say is no news of the backend as it is now. Half-open,
-no more than ``half_open_probes`` calls are under way at a time. A probe may die without a word; so when all are out and
-none has been heard of for ``probe_lease_ms``, they count as lost and a new epoch begins, lest the circuit stay shut for
-ever.
+A call asks with `admit` and hands its permit back with `settle`, once. Each change of state begins a new *epoch*, and a
+permit is good for the epoch that gave it: what a slow call from before the change has to say is no news of the backend
+as it is now. Half-open, no more than ``half_open_probes`` calls are under way at a time. A probe may die without a
+word, so when all are out and none has been heard of for ``probe_lease_ms``, they count as lost and a new epoch begins:
+the circuit does not stay shut for ever.
 
 Times are milliseconds of one clock that need not start anywhere in particular; a step back of it is no time at all.
 """
@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
 
+from converge_core.llm.errors import BackendError
 from converge_core.llm.policies import CircuitBreakerConfig, CircuitState
 
 
@@ -29,6 +30,13 @@ class CallResult(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     ABANDONED = "abandoned"
+
+    @classmethod
+    def of(cls, error: BackendError | None) -> CallResult:
+        """Return what a call's error, or the lack of one, says: only an overload speaks against the backend."""
+        if error is None:
+            return cls.SUCCEEDED
+        return cls.FAILED if error.overload else cls.ABANDONED
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ class Modality(StrEnum):
 
 
 class BackendCapability(StrEnum):
-    """How a backend can be operated: asked again to the same answer, checked at each step, without network, in a stream."""
+    """How a backend can be operated: replayed, checked against contracts, without a network, as a stream."""
 
     REPLAY = "replay"
     STEP_CONTRACTS = "step_contracts"
@@ -69,3 +69,6 @@ class RequiredCapabilities:
     def missing(self, offered: Set[Capability]) -> tuple[str, ...]:
         """Return what is needed and not offered, in alphabetical order."""
         return tuple(sorted(self.all_of - offered))
+
+
+NOTHING_NEEDED = RequiredCapabilities()

@@ -1,7 +1,7 @@
 """What can go wrong with a backend. The type decides what is to be done about it, never the words of a message.
 
-An adapter maps what it meets (an SDK's exception, an HTTP status) to one of these types, once. ``retryable`` says that the
-same request may succeed a little later; ``overload`` that the backend is in trouble, and counts against its circuit.
+An adapter maps what it meets (an SDK's exception, an HTTP status) to one of these types, once. ``retryable`` says that
+the same request may succeed a little later; ``overload`` that the backend itself is in trouble.
 
 | met by the adapter                     | type                 | retryable | overload |
 |----------------------------------------|----------------------|-----------|----------|
@@ -112,7 +112,7 @@ class ContractFailed(BackendError):
 
 
 class CircuitOpen(BackendError):
-    """The backend was not called: its circuit is open. ``retry_after_ms`` is when it may be tried, where that is known."""
+    """The backend was not called: its circuit is open, for ``retry_after_ms`` where that is known."""
 
     def __init__(self, backend: str, retry_after_ms: int | None = None) -> None:
         super().__init__(backend, f"its circuit is open{_wait(retry_after_ms)}")

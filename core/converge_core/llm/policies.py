@@ -1,8 +1,8 @@
 """How often a failing backend is asked again, and when it is left alone: policies as data, applied by pure functions.
 
-A policy waits for nobody. `RetryPolicy` says whether and when the next attempt is due; the driver, which has the clock,
-waits. Jitter keeps clients that failed together from returning together, and is no dice here: it is a digest of a seed that
-the caller chooses (a run and a call, say), so the same call waits the same time on a replay, and another one another time.
+`RetryPolicy` says whether and when the next attempt is due; the driver, which has the clock, waits. Jitter keeps
+clients that failed together from returning together. No dice are rolled for it: it comes from the digest of a seed that
+the caller chooses (a run and a call, say), so that a call waits the same on a replay, and different calls differently.
 The breaker's transitions are in `converge_core.llm.breaker`.
 """
 
@@ -77,12 +77,12 @@ class RetryPolicy:
         growth = {
             BackoffStrategy.FIXED: 1,
             BackoffStrategy.LINEAR: attempt,
-            BackoffStrategy.EXPONENTIAL: 2 ** min(attempt - 1, _MOST_DOUBLINGS),
+            BackoffStrategy.EXPONENTIAL: 1 << min(attempt - 1, _MOST_DOUBLINGS),
         }
         return min(self.initial_delay_ms * growth[self.backoff], self.max_delay_ms)
 
     def delay_for_attempt(self, attempt: int, seed: str) -> int:
-        """Return the wait after an attempt: the base less a share of it, up to ``jitter_percent``, that the seed picks."""
+        """Return the wait after an attempt: the base, less up to ``jitter_percent`` of it as the seed has it."""
         base = self.base_delay_ms(attempt)
         digest = hashlib.sha256(f"{seed}\n{attempt}".encode()).digest()
         return base - int.from_bytes(digest[:8]) % (base * self.jitter_percent // 100 + 1)

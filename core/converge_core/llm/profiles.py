@@ -1,7 +1,7 @@
 """What is known of a provider before it is called: what it can do, what it costs, how fast it is, where data goes.
 
-The words that people choose by (a cost tier, a latency class, the complexity of a task) stand for numbers; the tables here
-say for which. What a profile does not state counts against it: a provider whose region is not known is in no region.
+The words that people choose by (a cost tier, a latency class, the complexity of a task) stand for numbers; the tables
+here say for which. What a profile does not state counts against it: a provider whose region is not known is in none.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Set
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
 
 from converge_core.errors import MisuseError
 from converge_core.llm.capability import Capability
@@ -189,12 +188,12 @@ class ProviderProfile:
 
 
 class SelectionRule(StrEnum):
-    """A rule that every candidate is held to."""
+    """A rule that every candidate is held to: those of the routing policy first, then those of the criteria."""
 
-    PROVIDER = "provider"
     DENIED = "denied"
     RISK = "risk"
     DATA = "data"
+    PROVIDER = "provider"
     CAPABILITIES = "capabilities"
     CONTEXT_TOKENS = "context_tokens"
     COST = "cost"
@@ -205,8 +204,12 @@ class SelectionRule(StrEnum):
     COMPLIANCE = "compliance"
 
 
-class RefusalReason(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class RefusalReason:
     """Why a candidate was refused: the rule, and a clause that says how it was broken."""
 
     rule: SelectionRule
     detail: str
+
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.detail}"

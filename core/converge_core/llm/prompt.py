@@ -10,10 +10,10 @@ There is one way to write a prompt, and the reader takes that way and no other: 
 `AgentPrompt.serialize` writes again to the byte. A fact's text is quoted, so nothing in it can end its string and speak
 for the prompt.
 
-The form does not carry everything. Read back, the spaces of an objective are dashes, and dashes they stay; a key without
-facts is not mentioned; constraints are a set, written in the order of their declaration; of a fact there are the id and,
-when it is a text, the text. An objective that is empty or runs over a line has no form, so no prompt is made of it. The
-plain form is for people, shows texts as they are, and is not read back.
+The form does not carry everything. Read back, the spaces of an objective are dashes, and dashes they stay. A key
+without facts is not mentioned. Constraints are a set, written in the order of their declaration. Of a fact there are
+the id and, when it is a text, the text. An objective that is empty or longer than a line has no form, so no prompt is
+made of it. The plain form is for people, shows texts as they are, and is not read back.
 """
 
 from __future__ import annotations

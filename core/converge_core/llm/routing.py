@@ -1,7 +1,7 @@
 """Where data of a kind, and tasks of a risk, may go: lists decide, and preferences only order what the lists allow.
 
-A risk tier or a data classification with a list is open to the backends on it, and to nobody else. One without a list is
-open to backends on the premises alone: nothing leaves them unless a list says so, for the tier *and* for the
+A risk tier or a data classification with a list is open to the backends on it, and to nobody else. One without a list
+is open to backends on the premises alone: nothing leaves them unless a list says so, for the tier *and* for the
 classification. Who is on the deny list is out whatever the other lists say. A list names a backend by its id or by its
 provider; ``*`` stands for all of them.
 """
@@ -47,10 +47,10 @@ class RoutingPolicy:
     list are preferences of second and third rank.
     """
 
-    risk_tier_backends: Mapping[RiskTier, Iterable[str]] = field(default_factory=dict)
-    data_classification_backends: Mapping[DataClassification, Iterable[str]] = field(default_factory=dict)
-    denied: Iterable[str] = ()
-    truth_preferences: Mapping[str, Iterable[str]] = field(default_factory=dict)
+    risk_tier_backends: Mapping[RiskTier, tuple[str, ...]] = field(default_factory=dict)
+    data_classification_backends: Mapping[DataClassification, tuple[str, ...]] = field(default_factory=dict)
+    denied: tuple[str, ...] = ()
+    truth_preferences: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("risk_tier_backends", "data_classification_backends", "truth_preferences"):
@@ -91,12 +91,15 @@ def _lists(lists: Mapping[K, Iterable[str]]) -> object:
     return freeze({key: _names(names) for key, names in lists.items()})
 
 
-def _lists_it(names: Iterable[str], profile: ProviderProfile) -> bool:
+def _lists_it(names: tuple[str, ...], profile: ProviderProfile) -> bool:
     return any(name == EVERY_BACKEND or name in profile.names for name in names)
 
 
-def _closed(names: Iterable[str], profile: ProviderProfile) -> str:
+def _closed(names: tuple[str, ...], profile: ProviderProfile) -> str:
     """Return to whom a list is open instead of this backend, or nothing when it is open to it."""
     if not names:
         return "backends on the premises only" if profile.remote else ""
     return "" if _lists_it(names, profile) else f"{', '.join(names)} only"
+
+
+ON_PREMISES_ONLY = RoutingPolicy()

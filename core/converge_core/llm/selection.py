@@ -1,23 +1,23 @@
 """Choosing a backend: every candidate is held to every rule, and the choice says why.
 
-`select` asks each rule of each candidate; nothing is skipped because an earlier rule has refused it already, so a refused
-candidate shows all the reasons against it. Those that none refuses are ordered: first the ones that the routing policy
-prefers, then by fitness, then by provider, model and id, so that two runs that are told the same choose the same,
-in whatever order they heard it. `Selection.payload` is the fact to propose for the ledger.
+`select` asks every rule of every candidate, also when an earlier one has refused it already: a refused candidate shows
+all the reasons against it. Those that none refuses are ordered: first the ones that the routing policy prefers, then by
+fitness, then by provider, model and id, so that who is told the same chooses the same, in whatever order it was told.
+`Selection.payload` is the fact to propose for the ledger.
 
-What criteria do not say is not taken lightly: unless they state otherwise, a task is of critical risk, on restricted data.
+What criteria do not say is not taken lightly: unless they state it, a task is of critical risk, on restricted data.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 from converge_core.context.payloads import FactPayload, FrozenObject
 from converge_core.errors import MisuseError
 from converge_core.ledger.canonical import JsonValue
-from converge_core.llm.capability import CapabilityKind, RequiredCapabilities
+from converge_core.llm.capability import NOTHING_NEEDED, CapabilityKind, RequiredCapabilities
 from converge_core.llm.errors import NoBackendFits
 from converge_core.llm.profiles import (
     TRUSTED_REGIONS,
@@ -33,7 +33,7 @@ from converge_core.llm.profiles import (
     SelectionRule,
     TaskComplexity,
 )
-from converge_core.llm.routing import DataClassification, RiskTier, RoutingPolicy
+from converge_core.llm.routing import ON_PREMISES_ONLY, DataClassification, RiskTier, RoutingPolicy
 
 ORDER = "preference, fitness, provider, model, id"
 
@@ -60,7 +60,7 @@ class SelectionCriteria:
     max_cost: CostClass = CostTier.STANDARD.max_cost
     max_latency_ms: int = LatencyClass.INTERACTIVE.max_latency_ms
     min_quality: float = TaskComplexity.CLASSIFICATION.min_quality
-    capabilities: RequiredCapabilities = RequiredCapabilities()
+    capabilities: RequiredCapabilities = NOTHING_NEEDED
     sovereignty: DataSovereignty = DataSovereignty.ANY
     jurisdiction: Jurisdiction = Jurisdiction.UNRESTRICTED
     user: Location = Location()
@@ -85,14 +85,13 @@ class SelectionCriteria:
         latency: LatencyClass = LatencyClass.INTERACTIVE,
         cost: CostTier = CostTier.STANDARD,
         complexity: TaskComplexity = TaskComplexity.CLASSIFICATION,
-        capabilities: RequiredCapabilities = RequiredCapabilities(),
-        **more: Any,
+        capabilities: RequiredCapabilities = NOTHING_NEEDED,
     ) -> Self:
-        """Return the criteria that the words stand for; ``more`` are fields as they are."""
+        """Return the criteria that the words stand for; `dataclasses.replace` adds what else there is."""
         if complexity is TaskComplexity.REASONING:
             needs = capabilities.all_of | {CapabilityKind.REASONING}
             capabilities = RequiredCapabilities(needs, capabilities.context_tokens)
-        return cls(cost.max_cost, latency.max_latency_ms, complexity.min_quality, capabilities, **more)
+        return cls(cost.max_cost, latency.max_latency_ms, complexity.min_quality, capabilities)
 
     def to_json(self) -> dict[str, JsonValue]:
         """Return the criteria as they stand in the ledger."""
@@ -127,7 +126,7 @@ PRESETS = {
         CostClass.HIGH, 30_000, 0.9, RequiredCapabilities({CapabilityKind.REASONING, CapabilityKind.WEB_SEARCH})
     ),
 }
-"""Criteria that have a name; `dataclasses.replace` adds what else a task asks for."""
+"""Criteria that have a name."""
 
 
 def _provider(criteria: SelectionCriteria, profile: ProviderProfile) -> str | None:
@@ -205,7 +204,7 @@ def fitness(criteria: SelectionCriteria, profile: ProviderProfile) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """What became of one backend: its place among the preferred ones (None: not one), its fitness, and what is against it."""
+    """A backend as it was judged: its place among the preferred (or None), its fitness, and what is against it."""
 
     id: str
     preference: int | None
@@ -248,7 +247,7 @@ class Selection:
     def require(self) -> ProviderProfile:
         """Return the winner. Raises NoBackendFits, with the reasons against each candidate, when there is none."""
         if self.winner is None:
-            refusals = tuple((c.id, tuple(f"{rule}: {detail}" for rule, detail in c.reasons)) for c in self.candidates)
+            refusals = tuple((each.id, tuple(map(str, each.reasons))) for each in self.candidates)
             raise NoBackendFits(self.criteria.provider, refusals)
         return self.winner
 
@@ -267,11 +266,11 @@ class Selection:
 
 
 def select(
-    criteria: SelectionCriteria, profiles: Iterable[ProviderProfile], policy: RoutingPolicy = RoutingPolicy()
+    criteria: SelectionCriteria, profiles: Iterable[ProviderProfile], policy: RoutingPolicy = ON_PREMISES_ONLY
 ) -> Selection:
-    """Hold every profile to every rule and choose the best of those that pass. Raises MisuseError for an id given twice.
+    """Hold every profile to every rule and choose the best of those that pass.
 
-    Without a policy nothing leaves the premises.
+    Without a policy nothing leaves the premises. Raises MisuseError for an id that two profiles have.
     """
     judged = sorted(
         ((_judge(criteria, profile, policy), profile) for profile in profiles),
@@ -285,11 +284,13 @@ def select(
 
 
 def _judge(criteria: SelectionCriteria, profile: ProviderProfile, policy: RoutingPolicy) -> Candidate:
-    found = ((rule, broken(criteria, profile)) for rule, broken in _RULES.items())
-    reasons = [RefusalReason(rule, detail) for rule, detail in found if detail is not None]
+    found = ((rule, check(criteria, profile)) for rule, check in _RULES.items())
+    reasons = (
+        *policy.refusals(profile, criteria.risk, criteria.data),
+        *(RefusalReason(rule, detail) for rule, detail in found if detail is not None),
+    )
     preference = policy.preference(profile, criteria.truth_ids, criteria.risk, criteria.data)
-    reasons += policy.refusals(profile, criteria.risk, criteria.data)
-    return Candidate(profile.id, preference, fitness(criteria, profile), tuple(reasons))
+    return Candidate(profile.id, preference, fitness(criteria, profile), reasons)
 
 
 def _place(candidate: Candidate, profile: ProviderProfile) -> tuple[bool, bool, int, float, str, str, str]:

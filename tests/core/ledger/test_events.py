@@ -62,7 +62,13 @@ def test_every_event_is_read_back_and_written_again_as_the_same_bytes(name: str)
 def test_a_payload_is_stored_once(name: str) -> None:
     """Later events name a proposal by its hash; the words stand where they came in."""
     for entry in log_of(name):
-        if entry.kind not in ("input_admitted", "effect_received", "fact_carried", "decision_received", "proposal_made"):
+        if entry.kind not in (
+            "input_admitted",
+            "effect_received",
+            "fact_carried",
+            "decision_received",
+            "proposal_made",
+        ):
             assert '"payload"' not in entry.body
             assert '"body"' not in entry.body
 

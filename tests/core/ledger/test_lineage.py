@@ -10,11 +10,24 @@ from hypothesis import strategies as st
 
 from converge_core import ContextState, Engine, Entry, GateDecision, HitlPolicy, MisuseError, TextPayload, canonical
 from converge_core.ledger.canonical import JsonValue
-from converge_core.ledger.events import FORMAT, CorrectionEvent, FactPromoted, InputAdmitted, RunStarted
+from converge_core.ledger.events import FORMAT, CorrectionEvent, FactPromoted, InputAdmitted, ProposalMade, RunStarted
 from converge_core.ledger.hashes import ContentHash
 from converge_core.ledger.history import History
 from converge_core.ledger.lineage import Origin, Sight, Step, lineage, origin_of
-from tests.core.stage import HYPOTHESES, SEEDS, SIGNALS, Says, advance, edit, engine_of, play, refs, seeded, text
+from tests.core.stage import (
+    HYPOTHESES,
+    SEEDS,
+    SIGNALS,
+    Raises,
+    Says,
+    advance,
+    edit,
+    engine_of,
+    play,
+    refs,
+    seeded,
+    text,
+)
 from tests.fakes.approver import FakeApprover
 
 
@@ -38,13 +51,13 @@ def history_of(citations: Mapping[str, Sequence[str]]) -> History:
     return History.of([*brought, *promoted], "run")
 
 
-def _promotion(id: str, place: int, proposal: str) -> Entry:
+def _promotion(id: str, place: int, proposal: str, proposer: str = "input") -> Entry:
     return FactPromoted(
         cycle=0,
         key="seeds",
         id=id,
         proposal=proposal,
-        proposer="input",
+        proposer=proposer,
         lamport=place,
         gate="engine-promotion",
         policy="0" * 64,
@@ -173,9 +186,24 @@ def test_what_a_human_put_in_the_place_of_a_proposal_is_an_edit() -> None:
     assert origin(played.log, "hypotheses/x") is Origin.EDIT
 
 
-def test_a_fact_of_an_earlier_run_is_carried() -> None:
-    context = play(Engine(), seeded("a")).result.context
-    assert origin(play(Engine(), context, run_id="next").log, "seeds/a") is Origin.CARRIED
+def test_what_the_machine_restates_for_a_suggestor_is_the_suggestors() -> None:
+    payload: dict[str, JsonValue] = {"body": {"text": "x"}, "family": "converge.text", "version": 1}
+    proposal: dict[str, JsonValue] = {
+        "confidence": 1,
+        "id": "x~2",
+        "key": "seeds",
+        "payload": payload,
+        "provenance": "x",
+    }
+    made = ProposalMade(cycle=1, proposer="guesses", proposal=proposal).entry()
+    promoted = _promotion("x~2", 1, str(ContentHash.of(canonical(proposal))), proposer="guesses")
+    assert origin([made, promoted], "seeds/x~2") is Origin.SUGGESTOR
+
+
+def test_a_fact_of_an_earlier_run_is_carried_whoever_proposed_it_there() -> None:
+    context = play(engine_of(Raises("fails", ValueError(), optional=True)), seeded("a")).result.context
+    log = play(Engine(), context, run_id="next").log
+    assert {origin(log, fact.ref) for fact in context.facts()} == {Origin.CARRIED}
 
 
 def test_a_correction_rests_on_what_it_corrects() -> None:

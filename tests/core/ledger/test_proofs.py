@@ -12,6 +12,7 @@ import anyio
 import pytest
 
 from converge_core import ContextKey, ContextState, ConvergeResult, Engine, Entry, Head, LedgerError, MerkleLog
+from converge_core.errors import ProofRefused
 from converge_core.ledger.canonical import JsonValue
 from converge_core.ledger.hashes import MerkleRoot
 from converge_core.ledger.merkle import EMPTY_ROOT, inclusion_proof
@@ -19,7 +20,6 @@ from converge_core.ledger.proofs import (
     ConsistencyProof,
     FactProof,
     Proof,
-    ProofRefused,
     prove_fact,
     prove_growth,
     read_proof,
