@@ -131,10 +131,24 @@ def parse_document(text: str, file: str = "<string>") -> Document:
 
 def to_yaml(value: JsonValue) -> str:
     """Return JSON as YAML that a person can edit: block style, keys in their order, long texts over several lines."""
-    dumped: str = yaml.safe_dump(
-        _plain(value), sort_keys=False, allow_unicode=True, width=100, default_flow_style=False
+    dumped: str = yaml.dump(
+        _plain(value), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100, default_flow_style=False
     )
     return dumped
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what this module, unlike YAML 1.1, would read as a number: ``0E0`` is one in the core schema."""
+
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        is_number = _FLOAT.fullmatch(text) or _INTEGER.fullmatch(text)
+        return self.represent_scalar(f"{_YAML}str", text, style="'" if is_number else None)
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+_Dumper.add_representer(str, _Dumper.represent_text)
 
 
 def _plain(value: JsonValue) -> object:

@@ -16,10 +16,17 @@ import pluggy
 
 from converge_core import hookspec
 from converge_core.context.payloads import PayloadRegistry
+from converge_core.context.tensions import TensionDetector
 from converge_core.errors import PluginError
 from converge_core.gates.checks import BUILTIN_CHECKS
+from converge_core.gates.flow import (
+    AllowAllFlowGateAuthorizer,
+    FlowGateAuthorizer,
+    RejectAllFlowGateAuthorizer,
+)
 from converge_core.gates.promotion import Check
 from converge_core.intent.criteria import CriterionEvaluator
+from converge_core.intent.truths import TruthCatalog
 from converge_core.invariants import InvariantCheck
 from converge_core.ports import Command, Executor, Ledger, Observer
 from converge_core.suggestors.catalog import Catalog
@@ -33,6 +40,14 @@ def _checks() -> Catalog[Check]:
     catalog: Catalog[Check] = Catalog("check")
     for name, check in BUILTIN_CHECKS.items():
         catalog.add(name, lambda _config, _site, check=check: check, summary=cleandoc(check.__doc__ or ""))
+    return catalog
+
+
+def _authorizers() -> Catalog[FlowGateAuthorizer]:
+    """Return the catalog of authorizers with those of the core."""
+    catalog: Catalog[FlowGateAuthorizer] = Catalog("authorizer")
+    for made in (AllowAllFlowGateAuthorizer, RejectAllFlowGateAuthorizer):
+        catalog.add(made.name, lambda _config, _site, made=made: made(), summary=cleandoc(made.__doc__ or ""))
     return catalog
 
 
@@ -55,6 +70,9 @@ class Offers:
     invariants: Catalog[InvariantCheck] = field(default_factory=lambda: Catalog("invariant"))
     gates: Catalog[Check] = field(default_factory=_checks)
     criteria: Catalog[CriterionEvaluator] = field(default_factory=lambda: Catalog("criterion"))
+    truths: TruthCatalog = field(default_factory=TruthCatalog)
+    authorizers: Catalog[FlowGateAuthorizer] = field(default_factory=_authorizers)
+    detectors: Catalog[TensionDetector] = field(default_factory=lambda: Catalog("detector"))
     ledgers: Catalog[Ledger] = field(default_factory=lambda: Catalog("ledger"))
     executors: Catalog[Executor] = field(default_factory=lambda: Catalog("executor"))
     observers: Catalog[Observer] = field(default_factory=lambda: Catalog("observer"))
@@ -69,6 +87,9 @@ class Offers:
             self.invariants,
             self.gates,
             self.criteria,
+            self.truths,
+            self.authorizers,
+            self.detectors,
             self.ledgers,
             self.executors,
             self.observers,

@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from converge_core.errors import ConvergeError
+from converge_core.errors import ConvergeError, ProofRefused
 from converge_core.ledger.canonical import canonical, parse
 from converge_core.ledger.checkpoint import Checkpoint, SignedNote, VerifierKey, sign
 from converge_core.ledger.merkle import Head, MerkleLog
-from converge_core.ledger.proofs import ProofRefused, prove_growth
+from converge_core.ledger.proofs import prove_growth
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

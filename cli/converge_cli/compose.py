@@ -6,9 +6,11 @@ place in the file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +21,7 @@ from converge_adapters.documents import Document
 from converge_adapters.plugin_loader import Offers
 from converge_cli.faults import Steps, faults_of, nearest
 from converge_cli.inputs import stage_inputs
+from converge_cli.truths import FoundTruth, find_truths
 from converge_core import (
     ContextState,
     ConvergeError,
@@ -31,18 +34,24 @@ from converge_core import (
     Problem,
     RootIntent,
 )
+from converge_core.context.admission import INPUT
+from converge_core.context.authority import AuthorityLevel
 from converge_core.context.state import Context
-from converge_core.engine.engine import INPUT
+from converge_core.formations.decision import FORMATION
 from converge_core.gates.checks import BUILTIN_CHECKS
+from converge_core.gates.flow import FlowGateAuthorizer
 from converge_core.intent.document import (
-    CriterionSection,
+    DetectorSection,
+    FlowSection,
     GatesSection,
     InputSection,
     InvariantSection,
     SuggestorSection,
 )
+from converge_core.intent.sections import CEL_FIELDS, CriterionSection
 from converge_core.invariants import FunctionInvariant
-from converge_core.suggestors.catalog import Catalog, Site
+from converge_core.ports import FILES
+from converge_core.suggestors.catalog import Catalog, Ports, Site
 
 T = TypeVar("T")
 S = TypeVar("S", bound=BaseModel)
@@ -75,15 +84,22 @@ def compose(document: Document, offers: Offers, folder: Path, *, with_inputs: bo
     """
     composer = _Composer(document, offers, folder)
     parsed = composer.parsed()
-    engine = composer.engine()
+    truths = list(find_truths(document, composer.value.get("truths"), folder, offers.truths, composer.problems))
+    engine = composer.engine(truths)
     context = ContextState()
     if with_inputs:
         sections = composer.members("inputs", InputSection)
         stage_inputs(sections, document, folder, offers.payloads, context, composer.problems)
-    if parsed is None or composer.problems:
+    intent = None if parsed is None else parsed.root_intent([truth.definition for truth in truths])
+    if intent is not None and not composer.problems:
+        composer.problems += [document.problem(_PLACES.get(f.path, (f.path,)), f.message) for f in intent.faults()]
+    if intent is None or composer.problems:
         raise IntentError(tuple(sorted(composer.problems, key=composer.order)))
     source = {"document": document.value, "folder": str(folder.resolve())}
-    return Composition(engine, context, parsed.root_intent(), source)
+    return Composition(engine, context, intent, source)
+
+
+_PLACES: Mapping[str, Steps] = {"id": ("intent", "id"), "stop_when": ("intent", "stop_when")}
 
 
 class _Composer:
@@ -97,6 +113,8 @@ class _Composer:
             raise IntentError((document.problem((), "an intent is a mapping of sections, such as `intent:`"),))
         self.document, self.value, self.offers = document, document.value, offers
         self.load = CodeLoader(folder)
+        read: Callable[[str], str] = partial(_text_of, folder)
+        self.ports = Ports().offer(FILES, read)
         self.problems: list[Problem] = []
 
     def parsed(self) -> IntentDocument | None:
@@ -120,7 +138,7 @@ class _Composer:
         """Sort faults as they stand: those of the intent first, then those of the files that it names."""
         return problem.file != self.document.file, problem.file, problem.line, problem.column
 
-    def engine(self) -> Engine:
+    def engine(self, truths: Sequence[FoundTruth]) -> Engine:
         """Return the engine, complete if there are no problems."""
         gates = self._gates()
         evaluators: dict[str, CriterionEvaluator] = {}
@@ -129,11 +147,14 @@ class _Composer:
             validation=gates.validation.policy(),
             conflict_policy=gates.conflict,
             payloads=self.offers.payloads,
-            evaluator=_Evaluators(evaluators) if self.value.get("success") else None,
+            evaluator=_Evaluators(evaluators) if self.value.get("success") or truths else None,
+            flow=None if gates.flow is None else self._authorizer(gates.flow),
         )
         self._checks(engine, gates.validation.require)
         for place, suggestor in self.members("suggestors", SuggestorSection):
             self._suggestor(engine, suggestor, ("suggestors", place))
+        for place, detector in self.members("detectors", DetectorSection):
+            self._detector(engine, detector, ("detectors", place))
         for place, invariant in self.members("invariants", InvariantSection):
             self._invariant(engine, invariant, ("invariants", place))
         for place, criterion in self.members("success", CriterionSection):
@@ -141,7 +162,43 @@ class _Composer:
                 self._fault(("success", place, "id"), f"a criterion {criterion.id!r} stands above already")
             elif evaluator := self._condition(self.offers.criteria, criterion, criterion.id, ("success", place)):
                 evaluators[criterion.id] = evaluator
+        for truth in truths:
+            evaluators |= self._criteria_of(truth)
+            self._required_packs(truth)
         return engine
+
+    def _criteria_of(self, truth: FoundTruth) -> dict[str, CriterionEvaluator]:
+        """Return the evaluators of a truth's criteria by their ids in the intent."""
+        there = copy(self)
+        there.document = truth.document
+        made = {}
+        for place, section in enumerate(truth.definition.success):
+            name = section.criterion(truth.definition.key).id
+            evaluator = there._condition(self.offers.criteria, section, name, (*truth.path, "success", place))
+            if evaluator is not None:
+                made[name] = evaluator
+        return made
+
+    def _required_packs(self, truth: FoundTruth) -> None:
+        """Demand a suggestor of every pack that takes part in a truth."""
+        packs = {section.pack for _, section in self.members("suggestors", SuggestorSection)}
+        for pack in truth.definition.packs:
+            if pack not in packs:
+                what = f"the truth {truth.definition.key!r} needs the pack {pack!r}, and no suggestor is of it"
+                self._fault(truth.named_at, what)
+
+    def _authorizer(self, section: FlowSection) -> FlowGateAuthorizer | None:
+        path = ("gates", "flow")
+        return self._made(self.offers.authorizers, section.use, section.with_, "flow", (*path, "use"), (*path, "with"))
+
+    def _detector(self, engine: Engine, section: DetectorSection, path: Steps) -> None:
+        name = section.name or section.use
+        detector = self._made(self.offers.detectors, section.use, section.with_, name, (*path, "use"), (*path, "with"))
+        if detector is not None:
+            try:
+                engine.register_detector(detector)
+            except ConvergeError as error:
+                self._fault((*path, "name"), str(error))
 
     def _gates(self) -> GatesSection:
         try:
@@ -151,7 +208,11 @@ class _Composer:
 
     def _names(self, parsed: IntentDocument) -> None:
         """Demand that whoever is named in one section stands in another: a gate for nobody would let everybody pass."""
-        names = [INPUT, *(section.name or section.use for section in parsed.suggestors)]
+        suggestors = [section.name or section.use for section in parsed.suggestors]
+        for steps, name in parsed.formation.named() if parsed.formation is not None else ():
+            if name not in suggestors:
+                self._fault(("formation", *steps), f"no suggestor {name!r}{nearest(name, suggestors)}")
+        names = [INPUT, *([FORMATION] if parsed.formation is not None else []), *suggestors]
         for place, name in enumerate(parsed.gates.hitl.suggestors if parsed.gates.hitl is not None else ()):
             if name not in names:
                 self._fault(("gates", "hitl", "suggestors", place), f"no suggestor {name!r}{nearest(name, names)}")
@@ -177,6 +238,13 @@ class _Composer:
         if suggestor is None:
             return
         suggestor.optional = section.optional or suggestor.optional
+        if section.authority is not None:
+            suggestor.authority = AuthorityLevel[section.authority.upper()]
+        if section.domains is not None:
+            suggestor.domains = section.domains
+        if section.profile is not None:
+            given = {field: getattr(section.profile, field) for field in section.profile.model_fields_set}
+            suggestor.profile = suggestor.profile.model_copy(update=given)
         try:
             engine.register_suggestor(suggestor, section.pack)
         except ConvergeError as error:
@@ -193,10 +261,12 @@ class _Composer:
     def _condition(
         self, catalog: Catalog[T], section: InvariantSection | CriterionSection, name: str, path: Steps
     ) -> T | None:
-        """Make a condition; ``cel: text`` is short for ``use: cel`` with that expression."""
+        """Make a condition; ``cel: text`` is short for ``use: cel`` with that expression, and what goes with it."""
         if section.cel is not None:
-            at = (*path, "cel")
-            return self._made(catalog, "cel", {"expression": section.cel}, name, at, at, skip=1)
+            config = {"expression": section.cel}
+            if isinstance(section, CriterionSection):
+                config |= section.model_dump(include=set(CEL_FIELDS), exclude_none=True)
+            return self._made(catalog, "cel", config, name, (*path, "cel"), path, {"expression": "cel"})
         return self._made(catalog, section.use or "", section.with_, name, (*path, "use"), (*path, "with"))
 
     def _made(
@@ -207,7 +277,7 @@ class _Composer:
         name: str,
         use_path: Steps,
         config_path: Steps,
-        skip: int = 0,
+        names: Mapping[str, str] | None = None,
     ) -> T | None:
         """Make an entry of a catalog, or note what is wrong with its name, its configuration or its making."""
         try:
@@ -216,15 +286,27 @@ class _Composer:
             self._fault(use_path, str(error.args[0]))
             return None
         try:
-            return entry.factory(entry.config.model_validate(config), Site(name, self.load))
+            extra = entry.config.model_config.get("extra", "forbid")  # unless it says so, a slip is no setting
+            return entry.factory(entry.config.model_validate(config, extra=extra), Site(name, self.load, self.ports))
         except ValidationError as error:
-            self.problems += faults_of(error, self.document, config_path, entry.config, skip)
+            self.problems += faults_of(error, self.document, config_path, entry.config, names)
         except IntentError as error:  # a factory's own findings, each with its path inside the configuration
             for problem in error.problems:
-                self._fault((*config_path, *filter(None, problem.path.split("."))), problem.message)
+                if problem.file:  # of a file that the configuration names
+                    self.problems.append(problem)
+                else:
+                    self._fault((*config_path, *filter(None, problem.path.split("."))), problem.message)
         except (ConvergeError, LookupError, ValueError, TypeError) as error:
             self._fault(config_path, str(error.args[0] if isinstance(error, LookupError) else error))
         return None
 
     def _fault(self, path: Sequence[str | int], message: str) -> None:
         self.problems.append(self.document.problem(path, message))
+
+
+def _text_of(folder: Path, name: str) -> str:
+    """Return the text of a file. Raises LookupError where there is none to read."""
+    try:
+        return (folder / name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LookupError(f"{name}: {getattr(error, 'strerror', None) or 'is not UTF-8'}") from error

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from converge_cli.recorded import Loaded, reload
 from converge_cli.session import Session
-from converge_core import ConvergeError, GateDecision, Ledger, LedgerConflict
+from converge_core import ConvergeError, Entry, GateDecision, Ledger, LedgerConflict
+
+T = TypeVar("T")
 
 ATTEMPTS = 20
-"""How often a decision is tried again when others decide about the same run in the same moment."""
+"""How often something is tried again when others move the same run in the same moment."""
 
 Choice = Callable[[Loaded], Sequence[GateDecision]]
 
@@ -23,18 +25,31 @@ async def decide(session: Session, ledger: Ledger, run_id: str, choose: Choice) 
     Gates whose time is up are decided by their policy first, and returned first. A decision that does not count is
     recorded too, and returned with ``accepted`` false and the reason.
     """
-    for _ in range(ATTEMPTS):
-        loaded = await reload(session, ledger, run_id)
-        run = loaded.run
+
+    def act(loaded: Loaded) -> list[dict[str, Any]]:
         decisions = choose(loaded)
-        refused = {refusal.gate: refusal.reason for refusal in run.decide(decisions)}
-        run.next()
-        try:
-            await ledger.append(run_id, loaded.size, run.drain())
-        except LedgerConflict:
-            continue
+        refused = {refusal.gate: refusal.reason for refusal in loaded.run.decide(decisions)}
         rows = [_row(run_id, decision, None) for decision in loaded.expired]
         return rows + [_row(run_id, decision, refused.get(decision.gate_id)) for decision in decisions]
+
+    return (await move(session, ledger, run_id, act))[0]
+
+
+async def move(session: Session, ledger: Ledger, run_id: str, act: Callable[[Loaded], T]) -> tuple[T, list[Entry]]:
+    """Reload a run, let it be acted on, and record what follows; return that, too.
+
+    Where others move the run in the same moment, all of it is done again.
+    """
+    for _ in range(ATTEMPTS):
+        loaded = await reload(session, ledger, run_id)
+        done = act(loaded)
+        loaded.run.next()
+        entries = loaded.run.drain()
+        try:
+            await ledger.append(run_id, loaded.size, entries)
+        except LedgerConflict:
+            continue
+        return done, entries
     raise ConvergeError(f"run {run_id!r} is being moved by other processes all the time; try again")
 
 

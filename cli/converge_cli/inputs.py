@@ -35,7 +35,7 @@ def stage_inputs(
     """
     for place, section in sections:
         path = ("inputs", place)
-        payload = _payload_class(section.payload, payloads)
+        payload = payload_class(section.payload, payloads)
         if payload is None:
             known = ["data", "text", *payloads.families()]
             hint = nearest(section.payload, known) or f"; known: {', '.join(known)}"
@@ -121,7 +121,8 @@ def _proposal(
     return ProposedFact(section.key, fact_id, made, confidence=section.confidence, provenance=provenance)
 
 
-def _payload_class(name: str, payloads: PayloadRegistry) -> type[FactPayload] | None:
+def payload_class(name: str, payloads: PayloadRegistry) -> type[FactPayload] | None:
+    """Return the class that a name stands for in a file or on the command line: ``data``, ``text``, or a family."""
     shorthands: dict[str, type[FactPayload]] = {"data": DataPayload, "text": TextPayload}
     return shorthands.get(name) or payloads.families().get(name)
 

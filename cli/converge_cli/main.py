@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, str] = {
     "reject": "Reject gated proposals.",
     "edit": "Put another payload in the place of a gated one.",
     "correct": "Supersede a fact that is wrong.",
+    "submit": "Bring an observation from outside into a run.",
     "fork": "Start another run from the end of a cycle of this one.",
     "verify": "Check that a run, or a proof from one, is what it is said to be.",
     "prove": "Prove that a fact was promoted, or that a run has only grown.",

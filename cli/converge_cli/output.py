@@ -49,4 +49,6 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         grid.add_column(column, overflow="fold")
     for row in rows:
         grid.add_row(*(Text(safe(str(cell))) for cell in row))
-    console.print(grid)
+    with console.capture() as printed:
+        console.print(grid)
+    click.echo(printed.get(), nl=False)  # which writes in any locale

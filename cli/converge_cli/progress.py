@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING
 
@@ -32,17 +32,24 @@ class Progress:
     While a person is asked, nothing is shown, and the time stands still.
     """
 
-    def __init__(self, run: Convergence, executor: Executor, approver: Approver | None) -> None:
+    def __init__(
+        self,
+        run: Convergence,
+        executor: Executor,
+        approver: Approver | None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._run = run
         self._executor = executor
         self._approver = approver
         self._stdout = sys.stdout
         self._status: Status | None = None  # none where there is no place to show it
-        self._began = time.monotonic() - run.elapsed_ms / 1000
+        self._clock = clock
+        self._began = clock() - run.elapsed_ms / 1000
 
     def working_ms(self) -> int:
         """Return the working time of the run so far, in milliseconds: a clock for `drive`."""
-        return round((time.monotonic() - self._began) * 1000)
+        return round((self._clock() - self._began) * 1000)
 
     async def execute(self, calls: Sequence[Call]) -> Sequence[Outcome]:
         """Show the cycle, then perform it."""
@@ -59,10 +66,10 @@ class Progress:
             return ()
         if self._status is not None:
             self._status.stop()
-        asked = time.monotonic()
+        asked = self._clock()
         with redirect_stdout(self._stdout):
             decisions = await self._approver.decide(requests)
-        self._began += time.monotonic() - asked
+        self._began += self._clock() - asked
         return decisions
 
     @contextmanager

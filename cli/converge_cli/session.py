@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 BUILTIN: Mapping[str, Callable[[], object]] = {
     name: partial(importlib.import_module, f"converge_plugins.{name}")
-    for name in ("rules", "scoring", "votes", "python_code")
-}
+    for name in ("rules", "scoring", "votes", "python_code", "solvers")
+} | {"cedar": partial(importlib.import_module, "converge_adapters.cedar")}
 
 
 @dataclass

@@ -44,7 +44,7 @@ def standing_of_info(info: RunInfo) -> tuple[str, str]:
         reason = StopReason.from_json(dict(last.stop))
         return status_of(reason), str(reason)
     if isinstance(last, RunPaused):
-        return status_of(None, waiting=True), f"{len(last.gates)} gate(s) open"
+        return status_of(None, waiting=True), f"{last.waiting} gate(s) open"
     return status_of(None), ""
 
 

@@ -5,6 +5,7 @@ This page is the public API; whatever is not on it may change without notice.
 
 from converge_core.context.admission import AdmissionActorKind, AdmissionReceipt, AdmissionRequest
 from converge_core.context.allowance import Allowance, BudgetRefused, Reservation, Usage
+from converge_core.context.authority import AuthorityLevel
 from converge_core.context.facts import Actor, ActorKind, Fact, PromotionRecord, ProposedFact
 from converge_core.context.keys import ContextKey, ProposalKind
 from converge_core.context.payloads import (
@@ -18,6 +19,7 @@ from converge_core.context.payloads import (
 from converge_core.context.snapshot import restore, snapshot
 from converge_core.context.state import Context, ContextState, FactView
 from converge_core.context.subjects import SubjectRef
+from converge_core.context.tensions import Tension, TensionDetector, TensionResolution
 from converge_core.engine.calls import Call, Outcome
 from converge_core.engine.changes import SetupChanged
 from converge_core.engine.convergence import Convergence
@@ -27,6 +29,7 @@ from converge_core.engine.result import ConvergeResult, StoppedEarly
 from converge_core.engine.setup import ConflictPolicy
 from converge_core.engine.steps import AwaitDecision, Execute, Step, Stopped
 from converge_core.errors import (
+    AdmissionError,
     AuthorityError,
     CanonicalError,
     ConvergeError,
@@ -46,6 +49,20 @@ from converge_core.errors import (
 from converge_core.gates.authority import ApprovalPolicy, AuthorityGrant, AuthorityScope
 from converge_core.gates.budgets import Budget
 from converge_core.gates.corrections import CorrectionReason
+from converge_core.gates.flow import (
+    AllowAllFlowGateAuthorizer,
+    FlowAction,
+    FlowGateAuthorizer,
+    FlowGateDecision,
+    FlowGateInput,
+    FlowGateOutcome,
+    FlowGatePrincipal,
+    FlowGateResource,
+    FlowPhase,
+    PhasePayload,
+    RejectAllFlowGateAuthorizer,
+    current_phase,
+)
 from converge_core.gates.hitl import (
     GateDecision,
     GateRequest,
@@ -69,8 +86,17 @@ from converge_core.intent.criteria import (
     Unmet,
 )
 from converge_core.intent.document import IntentDocument
-from converge_core.intent.root import IntentKind, RootIntent
-from converge_core.intent.scope import Scope
+from converge_core.intent.root import (
+    ConstraintPayload,
+    ConstraintSeverity,
+    IntentConstraint,
+    IntentKind,
+    RiskPosture,
+    RootIntent,
+    StopWhen,
+)
+from converge_core.intent.scope import Scope, TimeWindow
+from converge_core.intent.truths import TruthCatalog, TruthDefinition, TruthKind, uphold
 from converge_core.invariants import Invariant, InvariantClass, Violation, acceptance, semantic, structural
 from converge_core.ledger.canonical import canonical
 from converge_core.ledger.events import Entry, Event, read_event
@@ -86,14 +112,17 @@ __all__ = [
     "Actor",
     "ActorKind",
     "AdmissionActorKind",
+    "AdmissionError",
     "AdmissionReceipt",
     "AdmissionRequest",
     "AgentEffect",
+    "AllowAllFlowGateAuthorizer",
     "Allowance",
     "ApprovalPolicy",
     "Approver",
     "AuthorityError",
     "AuthorityGrant",
+    "AuthorityLevel",
     "AuthorityScope",
     "AwaitDecision",
     "Blocked",
@@ -105,6 +134,8 @@ __all__ = [
     "CatalogEntry",
     "Check",
     "ConflictPolicy",
+    "ConstraintPayload",
+    "ConstraintSeverity",
     "ContentHash",
     "Context",
     "ContextKey",
@@ -127,6 +158,14 @@ __all__ = [
     "Fact",
     "FactPayload",
     "FactView",
+    "FlowAction",
+    "FlowGateAuthorizer",
+    "FlowGateDecision",
+    "FlowGateInput",
+    "FlowGateOutcome",
+    "FlowGatePrincipal",
+    "FlowGateResource",
+    "FlowPhase",
     "FrozenObject",
     "GateDecision",
     "GateRequest",
@@ -135,6 +174,7 @@ __all__ = [
     "HitlPolicy",
     "Indeterminate",
     "IntegrityProof",
+    "IntentConstraint",
     "IntentDocument",
     "IntentError",
     "IntentKind",
@@ -154,6 +194,7 @@ __all__ = [
     "Outcome",
     "PayloadError",
     "PayloadRegistry",
+    "PhasePayload",
     "PluginError",
     "Problem",
     "PromotionGate",
@@ -161,9 +202,11 @@ __all__ = [
     "ProposalKind",
     "ProposedFact",
     "Refusal",
+    "RejectAllFlowGateAuthorizer",
     "ReplayDifference",
     "Replayability",
     "Reservation",
+    "RiskPosture",
     "RootIntent",
     "RunInfo",
     "Scope",
@@ -174,15 +217,23 @@ __all__ = [
     "Step",
     "StopClass",
     "StopReason",
+    "StopWhen",
     "Stopped",
     "StoppedEarly",
     "StoredEntry",
     "SubjectRef",
     "Suggestor",
     "SuggestorError",
+    "Tension",
+    "TensionDetector",
+    "TensionResolution",
     "TextPayload",
+    "TimeWindow",
     "TimeoutAction",
     "TimeoutPolicy",
+    "TruthCatalog",
+    "TruthDefinition",
+    "TruthKind",
     "UnknownRun",
     "Unmet",
     "Usage",
@@ -192,6 +243,7 @@ __all__ = [
     "Violation",
     "acceptance",
     "canonical",
+    "current_phase",
     "drive",
     "hookimpl",
     "read_event",
@@ -203,6 +255,7 @@ __all__ = [
     "structural",
     "suggestor",
     "until_cycle",
+    "uphold",
     "verify",
     "verify_consistency",
     "verify_inclusion",

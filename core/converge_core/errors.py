@@ -17,6 +17,10 @@ class MisuseError(ConvergeError):
     """The caller broke the contract of the API; a program to mend, not an input to handle."""
 
 
+class AdmissionError(ConvergeError):
+    """An observation from outside cannot be admitted."""
+
+
 class AuthorityError(ConvergeError):
     """Somebody tried to do what only another may: forge a fact, decide without a grant."""
 

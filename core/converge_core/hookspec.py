@@ -13,8 +13,11 @@ import pluggy
 
 if TYPE_CHECKING:
     from converge_core.context.payloads import PayloadRegistry
+    from converge_core.context.tensions import TensionDetector
+    from converge_core.gates.flow import FlowGateAuthorizer
     from converge_core.gates.promotion import Check
     from converge_core.intent.criteria import CriterionEvaluator
+    from converge_core.intent.truths import TruthCatalog
     from converge_core.invariants import InvariantCheck
     from converge_core.ports import Command, Executor, Ledger, Observer
     from converge_core.suggestors.catalog import Catalog
@@ -47,6 +50,21 @@ def converge_register_payloads(registry: PayloadRegistry) -> None:
 @hookspec
 def converge_register_criteria(registry: Catalog[CriterionEvaluator]) -> None:
     """Offer evaluators of success criteria."""
+
+
+@hookspec
+def converge_register_truths(registry: TruthCatalog) -> None:
+    """Offer truths that an intent can uphold by name; see `TruthCatalog.define`."""
+
+
+@hookspec
+def converge_register_authorizers(registry: Catalog[FlowGateAuthorizer]) -> None:
+    """Offer authorizers for a flow gate."""
+
+
+@hookspec
+def converge_register_detectors(registry: Catalog[TensionDetector]) -> None:
+    """Offer detectors of tensions between facts."""
 
 
 @hookspec

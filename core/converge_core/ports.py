@@ -10,9 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from converge_core.engine.calls import Call, Outcome
+from converge_core.experience.query import ExperienceQuery
+from converge_core.experience.records import ExperienceRecord
 from converge_core.gates.hitl import GateDecision, GateRequest
 from converge_core.ledger.events import Entry
 from converge_core.ledger.merkle import Head
+from converge_core.suggestors.catalog import Port
 
 
 class Executor(Protocol):
@@ -44,6 +47,9 @@ class Command(Protocol):
 
     name: str | None
 
+
+FILES: Port[Callable[[str], str]] = Port("files")
+"""Reads a text file, given relative to the folder of the intent. Raises LookupError where there is none to read."""
 
 Clock = Callable[[], int]
 """Returns the working time of the run so far, in milliseconds, never decreasing."""
@@ -111,4 +117,15 @@ class Ledger(Protocol):
 
     async def close(self) -> None:
         """Release what the store holds."""
+        ...
+
+
+class ExperienceStore(Protocol):
+    """Answers questions about past runs. It is read-only: what happened is written in ledgers, and nowhere else."""
+
+    async def query(self, query: ExperienceQuery) -> Sequence[ExperienceRecord]:
+        """Return the records that a query asks for, oldest first; where there is a limit, the newest ones.
+
+        Raises UnknownRun for a run that is not there, LedgerCorrupt for a record that is not what was written.
+        """
         ...

@@ -14,17 +14,20 @@ rule               passes when
 ``advisory_only``  always; the votes are only heard
 =================  ============================================
 
-Votes of others are left out of the count, and an outcome names them. A vote that comes after an outcome leads to a new
-one: the id of an outcome ends with the number of votes that it has seen, so none contradicts another, and the last one
-counts.
+Votes of others are left out of the count, and an outcome names them. A vote that comes after an outcome, or corrects
+another vote, leads to a new outcome. Those of a topic are numbered from 1, ``consensus:{topic}:{number}``, so none
+contradicts another; the last one counts, and `outcome_of` returns it. A corrected vote keeps its place among the votes
+of its voter: it is not a later one.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from enum import StrEnum
-from typing import ClassVar, Literal, NamedTuple, Self
+from functools import partial
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -34,7 +37,9 @@ from converge_core import (
     Context,
     ContextKey,
     DataPayload,
+    Fact,
     FactPayload,
+    MisuseError,
     PayloadRegistry,
     ProposedFact,
     Site,
@@ -78,7 +83,12 @@ class ConsensusRule(StrEnum):
     ADVISORY_ONLY = "advisory_only"
 
     def passes(self, tally: Tally, eligible: int) -> bool:
-        """Say whether a tally passes with so many eligible voters; more votes than voters never pass."""
+        """Say whether a tally passes with so many eligible voters; more votes than voters never pass.
+
+        Raises MisuseError when nobody is eligible.
+        """
+        if eligible < 1:
+            raise MisuseError("a consensus needs at least one eligible voter")
         if sum(tally) > eligible:
             return False
         match self:
@@ -155,7 +165,7 @@ class ConsensusOutcome(FactPayload):
             raise ValueError(f"{sum(tally)} votes are more than the {self.total_voters} eligible voters have")
         expected = self.rule.passes(tally, self.total_voters)
         if self.passes != expected:
-            raise ValueError(f"pass flag mismatch: expected {expected}, got {self.passes}")
+            raise ValueError(f"serialized consensus outcome pass flag mismatch: expected {expected}, got {self.passes}")
         return self
 
 
@@ -203,8 +213,8 @@ class Consensus(Suggestor):
     def execute(self, ctx: Context) -> AgentEffect:
         """Return the outcomes, each with the disagreements it overrides. Raises SuggestorError for what is no vote."""
         # A dict, as an ordered set: topics in the order of their first new vote.
-        by_topic: dict[str, list[_Cast]] = {self._read(fact).topic: [] for fact in ctx.fresh(ContextKey.VOTES)}
-        for fact in ctx.get(ContextKey.VOTES):
+        by_topic: dict[str, list[_Cast]] = {topic: [] for topic in self._touched(ctx)}
+        for fact in sorted(ctx.get(ContextKey.VOTES), key=partial(_first_said, ctx)):
             vote = self._read(fact)
             if vote.topic in by_topic:
                 by_topic[vote.topic].append(_Cast(vote, fact))
@@ -212,16 +222,25 @@ class Consensus(Suggestor):
             proposal for topic, casts in by_topic.items() for proposal in self._count(topic, casts, ctx)
         )
 
+    def _touched(self, ctx: Context) -> Iterator[str]:
+        """Yield the topics of the new votes, and those from which a correction has taken a vote."""
+        for fact in ctx.fresh(ContextKey.VOTES):
+            yield self._read(fact).topic
+            for corrected in ctx.history(fact.key, fact.id)[:-1]:
+                with suppress(SuggestorError):  # it may have been corrected for being no vote
+                    yield self._read(corrected).topic
+
     def _count(self, topic: str, casts: list[_Cast], ctx: Context) -> Iterator[AnyProposal]:
         last = {cast.vote.voter: cast for cast in casts if cast.vote.voter in self._voters}
-        if self._waits and len(last) < len(self._voters):
+        earlier = len(_outcomes(ctx, topic))
+        if self._waits and not earlier and len(last) < len(self._voters):
             return
         tally = Tally.of(cast.vote for cast in last.values())
         ignored = [cast.fact.ref for cast in casts if cast.vote.voter not in self._voters]
         outcome = ConsensusOutcome.of(topic, self._rule, tally, len(self._voters), ignored)
         yield ProposedFact(
             ContextKey.CONSENSUS_OUTCOMES,
-            f"consensus:{topic}:{len(casts)}",
+            f"consensus:{topic}:{earlier + 1}",
             outcome,
             evidence=[cast.fact for cast in last.values()],
         )
@@ -246,6 +265,21 @@ class Consensus(Suggestor):
 
     def _refused(self, fact: AnyFact, reason: str) -> SuggestorError:
         return SuggestorError(self.name, "invalid_input", f"fact {fact.ref} is not a vote: {reason}")
+
+
+def outcome_of(ctx: Context, topic: str) -> Fact[ConsensusOutcome] | None:
+    """Return how the vote on a topic stands: its last outcome, or None when nobody has counted yet."""
+    return max(_outcomes(ctx, topic), key=partial(_first_said, ctx), default=None)
+
+
+def _outcomes(ctx: Context, topic: str) -> list[Fact[ConsensusOutcome]]:
+    found = ctx.get(ContextKey.CONSENSUS_OUTCOMES, ConsensusOutcome)
+    return [fact for fact in found if fact.payload.topic == topic]
+
+
+def _first_said(ctx: Context, fact: Fact[Any]) -> int:
+    """Return when a fact was first stated: a correction stands where the corrected one stood."""
+    return fact.lamport if fact.supersedes is None else ctx.history(fact.key, fact.id)[0].lamport
 
 
 @hookimpl

@@ -24,9 +24,9 @@ from cryptography.hazmat.primitives.serialization import (
 
 from converge_adapters.signing import load_key, new_key, sign_head, verify_ed25519
 from converge_core import ConvergeError
+from converge_core.errors import ProofRefused
 from converge_core.ledger.checkpoint import Checkpoint, SignedNote, VerifierKey, sign
 from converge_core.ledger.merkle import MerkleLog, leaf_hash
-from converge_core.ledger.proofs import ProofRefused
 
 NAME = "converge.example/log"
 ORIGIN = "converge/run"

@@ -186,6 +186,11 @@ def test_a_header_that_names_an_earlier_head_is_refused(here: Audited) -> None:
     assert "more entries" in here.refused("import", here.file("run.jsonl", sealed(lines, head=str(head))))
 
 
+def test_a_file_of_another_format_is_refused_with_the_format_that_is_read(here: Audited) -> None:
+    file = here.file("run.jsonl", sealed(FILE.splitlines(keepends=True), format="converge-run/2"))
+    assert "expected a run in the format converge-run/1, found converge-run/2" in here.refused("import", file)
+
+
 def test_a_run_under_another_name_is_refused(here: Audited) -> None:
     lines = FILE.splitlines(keepends=True)
     assert "the start of 'mine'" in here.refused("import", here.file("run.jsonl", sealed(lines, run_id="mine")))

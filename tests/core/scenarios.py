@@ -12,7 +12,10 @@ from typing import ClassVar
 
 from converge_core import (
     Actor,
+    AdmissionActorKind,
+    AdmissionRequest,
     AgentEffect,
+    ApprovalPolicy,
     AwaitDecision,
     Blocked,
     Budget,
@@ -47,6 +50,11 @@ from converge_core import (
     structural,
     suggestor,
 )
+from converge_core.formations.kinds import DeliberatedFormation, OpenClawFormation, ScoredFormation
+from converge_core.formations.profiles import SuggestorProfile
+from converge_core.gates.flow import FlowAction, FlowGateDecision, FlowGateInput, FlowGateOutcome
+from converge_core.ledger.canonical import JsonValue
+from converge_core.ledger.events import CorrectionEvent
 from converge_core.suggestors import ReactOnceSuggestor, SeedSuggestor
 from tests.core.stage import (
     HYPOTHESES,
@@ -96,6 +104,33 @@ class Model(Suggestor):
         return AgentEffect.with_proposal(answer, Usage(60, 20, 1_000))
 
 
+class Commits:
+    """A flow gate that lets everything pass but the end."""
+
+    def __init__(self, outcome: FlowGateOutcome) -> None:
+        self.name = f"commits-{outcome}"
+        self._outcome = outcome
+
+    def decide(self, question: FlowGateInput) -> FlowGateDecision:
+        outcome = self._outcome if question.action is FlowAction.COMMIT else FlowGateOutcome.PROMOTE
+        return FlowGateDecision(outcome, "by the book", "book")
+
+
+def corrects(run: Convergence) -> None:
+    """Correct a fact; then try to correct one that is none, and the first one again."""
+    for ref in ("seeds/s", "seeds/nothing", "seeds/s"):
+        payload: Mapping[str, JsonValue] = {"family": "converge.text", "version": 1, "body": {"text": "corrected"}}
+        run.correct(
+            CorrectionEvent(fact=ref, actor="human:ann", reason_code="data_error", reason="a typo", payload=payload)
+        )
+
+
+def observes(run: Convergence) -> None:
+    """Bring in an observation, twice."""
+    for _ in range(2):
+        run.admit(AdmissionRequest("sensor", AdmissionActorKind.EXTERNAL, "plant", SIGNALS, "late", "21 degrees"))
+
+
 class Everything:
     """Judges each criterion by its name."""
 
@@ -113,7 +148,8 @@ class Script:
     """An engine, what it starts from, and what the world does to it.
 
     ``answers`` are given to a gate all at once, by ``key/id``; ``elapsed`` is the clock, by cycle; ``cancel_in`` is the
-    cycle whose calls are called off; ``reopen`` are the budgets under which a stopped run goes on.
+    cycle whose calls are called off; ``reopen`` are the budgets under which a stopped run goes on, and ``late`` what is
+    done to it before it does so for the first time.
     """
 
     engine: Callable[[], Engine]
@@ -123,6 +159,7 @@ class Script:
     elapsed: Callable[[int], int] | None = None
     cancel_in: int | None = None
     reopen: tuple[Budget | None, ...] = ()
+    late: Callable[[Convergence], object] | None = None
 
     def begin(self) -> Convergence:
         return self.engine().begin(self.context(), self.intent)
@@ -144,15 +181,22 @@ class Script:
                     run.receive(perform(step))
                 case AwaitDecision():
                     answers = [
-                        answer(request.gate_id) for request in step.requests for answer in self.answers.get(request.ref, ())
+                        answer(request.gate_id)
+                        for request in step.requests
+                        for answer in self.answers.get(request.ref, ())
                     ]
                     if not answers:
                         return appends
                     run.decide(answers)
+                case Stopped(result) if (variant := run.lineup.next_variant(result)) is not None:
+                    run.form(variant)
+                    run.reopen()
                 case Stopped():
                     reopened = kinds.count("run_reopened")
-                    if reopened == len(self.reopen):
+                    if reopened >= len(self.reopen):
                         return appends
+                    if self.late is not None and not reopened:
+                        self.late(run)
                     run.reopen(self.reopen[reopened])
 
     def play(self) -> list[list[Entry]]:
@@ -225,6 +269,14 @@ def unsure(**settings: object) -> Engine:
         Says("twice", text("a", key=SIGNALS, confidence=0.5)),
         **{"hitl_policy": HitlPolicy(gated_keys=(SIGNALS,)), **settings},
     )
+
+
+def unsure_members(**settings: object) -> Engine:
+    """Two that a formation may choose between; one of them is the surer one, and plays a role."""
+    sure = Says("a", text("a", key=SIGNALS, confidence=0.9), reads=[SEEDS])
+    sure.profile = SuggestorProfile(roles=("planning",), confidence=0.9)
+    unsure = Says("b", text("b", key=SIGNALS, confidence=0.3), reads=[SEEDS])
+    return engine_of(sure, unsure, evaluator=Everything(), **settings)
 
 
 def refusing(name: str, *, optional: bool = False) -> Suggestor:
@@ -301,6 +353,53 @@ SCRIPTS: dict[str, Script] = {
     "cancelled": Script(lambda: engine_of(Says("a", text("a")), Says("b", text("b"))), cancel_in=1),
     "cancelled and reopened": Script(
         lambda: engine_of(Says("a", text("a")), Says("b", text("b"), reads=[SEEDS])), cancel_in=2, reopen=(None,)
+    ),
+    "two must approve": Script(
+        lambda: unsure(hitl_policy=HitlPolicy(gated_keys=(SIGNALS,), approval=ApprovalPolicy(needs=2))),
+        answers={f"signals/{name}": [approve("ann"), approve("ann"), approve("bob")] for name in "abc"},
+    ),
+    "a correction": Script(
+        lambda: engine_of(Says("rule", text("x", key=SIGNALS), reads=[SEEDS])),
+        lambda: S("s"),
+        reopen=(None,),
+        late=corrects,
+    ),
+    "a late observation": Script(
+        lambda: engine_of(Says("rule", text("x"), reads=[SIGNALS])), lambda: S("s"), reopen=(None,), late=observes
+    ),
+    "a scored formation": Script(
+        unsure_members, lambda: S("s"), RootIntent("i", formation=ScoredFormation(top_n=1, roles=("planning",)))
+    ),
+    "a deliberated formation": Script(
+        unsure_members, lambda: S("s"), RootIntent("i", formation=DeliberatedFormation(huddle_max_cycles=1))
+    ),
+    "an open formation": Script(
+        unsure_members,
+        lambda: S("s"),
+        RootIntent(
+            "i",
+            success=(Criterion("unmet"),),
+            formation=OpenClawFormation(variants=(("a",), ("b",), ("a", "b")), max_extra_loops=2),
+        ),
+    ),
+    "a formation at a gate": Script(
+        lambda: unsure_members(hitl_policy=HitlPolicy(gated_suggestors=("formation",))),
+        lambda: S("s"),
+        RootIntent("i", formation=DeliberatedFormation()),
+        answers={"strategies/formation:0": [approve()], "strategies/formation:4": [reject()]},
+    ),
+    "changes accepted": Script(
+        lambda: engine_of(Says("rule", text("x"), reads=[SIGNALS])),
+        lambda: S("s"),
+        reopen=(None,),
+        late=lambda run: run.accept_changes(Actor("ann")),
+    ),
+    "a commitment allowed": Script(lambda: engine_of(flow=Commits(FlowGateOutcome.PROMOTE)), lambda: S("s")),
+    "a commitment refused": Script(lambda: engine_of(flow=Commits(FlowGateOutcome.REJECT)), lambda: S("s")),
+    "a commitment escalated": Script(
+        lambda: engine_of(flow=Commits(FlowGateOutcome.ESCALATE)),
+        lambda: S("s"),
+        answers={"consensus_outcomes/commitment:1": [approve()]},
     ),
     "a model": Script(lambda: engine_of(Model(), budget=Budget(max_tokens=500)), lambda: S("s", "t")),
     "a model at a gate": Script(

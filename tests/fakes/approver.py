@@ -17,9 +17,7 @@ class FakeApprover:
     """
 
     def __init__(self, script: Mapping[str, Answer | Sequence[Answer]]) -> None:
-        self._script = {
-            ref: [answers] if callable(answers) else list(answers) for ref, answers in script.items()
-        }
+        self._script = {ref: [answers] if callable(answers) else list(answers) for ref, answers in script.items()}
         self.asked: list[tuple[str, ...]] = []
 
     async def decide(self, requests: Sequence[GateRequest]) -> Sequence[GateDecision]:

@@ -17,21 +17,28 @@ from converge_core import (
     Context,
     ContextKey,
     ContextState,
+    Convergence,
     ConvergeResult,
     DataPayload,
     Engine,
     Entry,
     FactPayload,
+    MisuseError,
     Observer,
+    PayloadError,
     PayloadRegistry,
     ProposedFact,
     Site,
     Suggestor,
     TextPayload,
+    canonical,
+    drive,
     hookspec,
     suggestor,
 )
 from converge_core.gates.stop import SuggestorFailed
+from converge_core.ledger.canonical import JsonValue
+from converge_core.ledger.events import CorrectionEvent
 from converge_plugins import votes
 from converge_plugins.votes import (
     Consensus,
@@ -42,6 +49,7 @@ from converge_plugins.votes import (
     Disagreement,
     Tally,
     Vote,
+    outcome_of,
 )
 
 YES, NO, ABSTAIN = Decision.YES, Decision.NO, Decision.ABSTAIN
@@ -152,9 +160,15 @@ def test_more_votes_than_voters_never_pass(rule: ConsensusRule, tally: Tally, el
         assert not rule.passes(tally, eligible)
 
 
+@pytest.mark.parametrize("rule", ConsensusRule)
+def test_where_nobody_is_eligible_there_is_no_consensus_to_speak_of(rule: ConsensusRule) -> None:
+    with pytest.raises(MisuseError, match="at least one eligible voter"):
+        rule.passes(Tally(0, 0, 0), 0)
+
+
 @given(st.sampled_from(ConsensusRule), TALLIES, st.integers(0, 9))
 def test_what_is_not_a_yes_counts_as_silence(rule: ConsensusRule, tally: Tally, silent: int) -> None:
-    eligible = sum(tally) + silent
+    eligible = max(1, sum(tally) + silent)
     assert rule.passes(tally, eligible) == rule.passes(Tally(tally.yes, 0, 0), eligible)
 
 
@@ -179,13 +193,34 @@ def test_an_outcome_that_says_it_passes_when_it_does_not_is_refused(
     rule: ConsensusRule, tally: Tally, silent: int
 ) -> None:
     made = ConsensusOutcome.of("t", rule, tally, sum(tally) + silent + 1)
-    with pytest.raises(ValidationError, match=f"pass flag mismatch: expected {made.passes}, got {not made.passes}"):
+    said = f"serialized consensus outcome pass flag mismatch: expected {made.passes}, got {not made.passes}"
+    with pytest.raises(ValidationError, match=said):
         ConsensusOutcome.model_validate(made.model_dump() | {"passes": not made.passes})
 
 
 def test_an_outcome_has_no_more_votes_than_voters() -> None:
     with pytest.raises(ValidationError, match="4 votes are more than the 3 eligible voters have"):
         ConsensusOutcome.model_validate(outcome(no_votes=2, passes=False))
+
+
+@given(st.sampled_from(ConsensusRule), TALLIES)
+def test_a_tally_of_more_votes_than_voters_makes_no_outcome(rule: ConsensusRule, tally: Tally) -> None:
+    eligible = max(1, sum(tally) - 1)
+    if sum(tally) > eligible:
+        with pytest.raises(ValidationError, match=f"{sum(tally)} votes are more than the {eligible} eligible voters"):
+            ConsensusOutcome.model_validate(
+                ConsensusOutcome.of("t", rule, Tally(0, 0, 0), eligible).model_dump()
+                | {"yes_votes": tally.yes, "no_votes": tally.no, "abstain_votes": tally.abstain}
+            )
+        with pytest.raises(ValidationError, match="are more than"):
+            ConsensusOutcome.of("t", rule, tally, eligible)
+
+
+def test_an_outcome_in_a_ledger_with_a_wrong_flag_is_not_read() -> None:
+    payloads = PayloadRegistry()
+    payloads.register(ConsensusOutcome)
+    with pytest.raises(PayloadError, match="pass flag mismatch"):
+        payloads.decode(ConsensusOutcome.family, 1, canonical(outcome(ignored=[], passes=False)))
 
 
 @pytest.mark.parametrize("changes", [{"total_voters": 0}, {"yes_votes": -1}, {"rule": "loudest"}])
@@ -199,7 +234,7 @@ def test_an_outcome_without_sense_is_refused(changes: dict[str, object]) -> None
 
 def test_votes_become_an_outcome() -> None:
     result = run(ballot(("ann", "yes"), ("bob", "no"), ("cy", "yes")), consensus())
-    assert outcomes(result) == {"consensus:t:3": ConsensusOutcome.model_validate(outcome())}
+    assert outcomes(result) == {"consensus:t:1": ConsensusOutcome.model_validate(outcome())}
 
 
 def test_an_outcome_cites_the_votes_that_count() -> None:
@@ -257,19 +292,126 @@ def test_a_full_quorum_waits_for_everyone() -> None:
 
 def test_no_quorum_counts_what_there_is() -> None:
     found = outcomes(run(ballot(("ann", "yes"), ("bob", "yes")), consensus(quorum="none")))
-    assert found["consensus:t:2"].passes
+    assert found["consensus:t:1"].passes
+
+
+@suggestor(reads=ContextKey.CONSENSUS_OUTCOMES, writes=ContextKey.VOTES)
+def reconsider(ctx: Context) -> ProposedFact[Vote]:
+    """Ann comes to another view once she sees how the vote stands."""
+    return ProposedFact(ContextKey.VOTES, "v4", Vote(topic="t", voter="ann", decision=NO))
 
 
 def test_a_later_vote_leads_to_another_outcome() -> None:
-    @suggestor(reads=ContextKey.CONSENSUS_OUTCOMES, writes=ContextKey.VOTES)
-    def reconsider(ctx: Context) -> ProposedFact[Vote]:
-        return ProposedFact(ContextKey.VOTES, "v4", Vote(topic="t", voter="ann", decision=NO))
-
     result = run(ballot(("ann", "yes"), ("bob", "no"), ("cy", "yes")), consensus(), reconsider)
     assert {name: one.passes for name, one in outcomes(result).items()} == {
-        "consensus:t:3": True,
-        "consensus:t:4": False,
+        "consensus:t:1": True,
+        "consensus:t:2": False,
     }
+
+
+def test_a_repeated_vote_leads_to_another_outcome_though_it_says_the_same() -> None:
+    result = run(ballot(("ann", "no"), ("bob", "no"), ("cy", "yes")), consensus(), reconsider)
+    first, second = outcomes(result).values()
+    assert first == second
+
+
+# How a vote stands.
+
+
+def test_the_last_outcome_is_how_a_vote_stands() -> None:
+    result = run(ballot(("ann", "yes"), ("bob", "no"), ("cy", "yes")), consensus(), reconsider)
+    standing = outcome_of(result.context, "t")
+    assert standing is not None
+    assert (standing.id, standing.payload.passes) == ("consensus:t:2", False)
+
+
+def test_a_topic_that_nobody_has_counted_does_not_stand_anywhere() -> None:
+    result = run(ballot(("ann", "yes")), consensus("ann"))
+    assert outcome_of(result.context, "u") is None
+
+
+def test_a_reader_of_an_earlier_moment_sees_how_the_vote_stood_then() -> None:
+    result = run(ballot(("ann", "yes"), ("bob", "no"), ("cy", "yes")), consensus(), reconsider)
+    [first, _] = result.context.get(ContextKey.CONSENSUS_OUTCOMES)
+    seen: list[str] = []
+
+    @suggestor(reads=ContextKey.CONSENSUS_OUTCOMES)
+    def reader(ctx: Context) -> None:
+        standing = outcome_of(ctx, "t")
+        seen.append(standing.id if standing is not None else "none")
+
+    run(ballot(("ann", "yes"), ("bob", "no"), ("cy", "yes")), consensus(), reconsider, reader)
+    assert seen == [first.id, "consensus:t:2"]
+
+
+# Corrections.
+
+
+def correct(machine: Convergence, ref: str, payload: FactPayload) -> ConvergeResult:
+    """Correct a fact of a run that has stopped, and drive it on."""
+    wire: dict[str, JsonValue] = {"body": payload.body(), "family": payload.family, "version": payload.version}
+    event = CorrectionEvent(fact=ref, actor="human:ann", reason_code="data_error", reason="a slip", payload=wire)
+    assert machine.correct(event) is None
+    machine.reopen()
+    return asyncio.run(drive(machine))
+
+
+def counted(*cast: tuple[str, str] | FactPayload, **changes: object) -> Convergence:
+    """A count of the votes of Ann and Bob that has come to its end."""
+    engine = Engine()
+    engine.register_suggestor(consensus("ann", "bob", **changes))
+    machine = engine.begin(ballot(*cast))
+    asyncio.run(drive(machine))
+    return machine
+
+
+def vote(voter: str, decision: Decision, topic: str = "t") -> Vote:
+    return Vote(topic=topic, voter=voter, decision=decision)
+
+
+def standing(ctx: Context, topic: str = "t") -> tuple[int, int, bool]:
+    fact = outcome_of(ctx, topic)
+    assert fact is not None
+    return fact.payload.yes_votes, fact.payload.no_votes, fact.payload.passes
+
+
+def test_a_corrected_vote_leads_to_another_outcome() -> None:
+    ctx = correct(counted(("ann", "yes"), ("bob", "no")), "votes/v2", vote("bob", YES)).context
+    assert standing(ctx) == (2, 0, True)
+
+
+def test_a_corrected_vote_is_no_later_vote() -> None:
+    machine = counted(("ann", "yes"), ("bob", "yes"), ("ann", "no"))
+    ctx = correct(machine, "votes/v1", vote("ann", ABSTAIN)).context
+    assert standing(ctx) == (1, 1, False)
+
+
+def test_a_vote_that_a_correction_takes_to_another_topic_counts_there_and_no_longer_here() -> None:
+    ctx = correct(counted(("ann", "yes"), ("bob", "yes"), quorum="none"), "votes/v2", vote("bob", YES, "u")).context
+    assert standing(ctx) == (1, 0, False)
+    assert standing(ctx, "u") == (1, 0, False)
+
+
+def test_a_vote_that_turns_out_to_be_of_one_who_may_not_vote_no_longer_counts() -> None:
+    ctx = correct(counted(("ann", "yes"), ("bob", "yes")), "votes/v2", vote("eve", YES)).context
+    assert standing(ctx) == (1, 0, False)
+    assert outcome_of(ctx, "t").payload.ignored == ("votes/v2~2",)  # type: ignore[union-attr]  # it stands
+
+
+def test_an_earlier_outcome_that_is_corrected_does_not_come_last() -> None:
+    wrong = ConsensusOutcome.of("t", MAJORITY, Tally(2, 0, 0), 2)
+    machine = counted(("ann", "yes"), ("bob", "no"))
+    correct(machine, "votes/v2", vote("bob", ABSTAIN))
+    ctx = correct(machine, "consensus_outcomes/consensus:t:1", wrong).context
+    assert [fact.id for fact in ctx.get(ConsensusOutcome)] == ["consensus:t:2", "consensus:t:1~2"]
+    assert standing(ctx) == (1, 0, False)
+
+
+def test_what_was_no_vote_can_be_corrected() -> None:
+    row = {"topic": "t", "voter": "ann"}
+    machine = counted(DataPayload(data={**row, "decision": "maybe"}), ("bob", "yes"))
+    result = correct(machine, "votes/v1", DataPayload(data={**row, "decision": "yes"}))
+    assert standing(result.context) == (2, 0, True)
 
 
 def test_a_topic_without_new_votes_is_not_counted_again() -> None:

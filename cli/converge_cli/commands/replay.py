@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from difflib import ndiff
 
 import click
@@ -64,7 +66,8 @@ def command(
 
 
 def _replayed(engine: Engine, entries: Sequence[Entry], live: bool) -> Convergence:
-    return run_async(replay_live, engine, entries) if live else replay(engine, entries)
+    with redirect_stdout(sys.stderr):  # what suggestors print is no data
+        return run_async(replay_live, engine, entries) if live else replay(engine, entries)
 
 
 def _print(run: Convergence, count: int, head: Head, live: bool, as_json: bool, *, with_context: bool) -> None:

@@ -120,8 +120,6 @@ def _tell(event: events.Event, gated: Mapping[str, str], facts: FactPages) -> Ma
                 " does not count: ",
                 event.reason,
             )
-        case events.FactSuperseded():
-            said = (facts.link(event.by), " supersedes ", facts.link(event.fact), ".")
         case events.InvariantViolatedEvent():
             said = (f"The {event.invariant_class} invariant {event.invariant} is violated: ", event.reason)
         case events.CancelRequested():

@@ -1,4 +1,9 @@
-"""The typed way in for observations from outside: who says it, where it comes from, what it is to serve."""
+"""The typed way in for observations from outside: who says it, where it comes from, what it is to serve.
+
+An observation carries any payload; a plain text is short for a text payload. Before a run it is staged with
+`ContextState.submit_observation`, afterwards it goes to `Convergence.admit`; both give a receipt, and neither decides
+anything: the gates do, as for every proposal.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +12,14 @@ from enum import StrEnum
 
 from converge_core.context.facts import AnyProposal, ProposedFact
 from converge_core.context.keys import ContextKey
-from converge_core.context.payloads import TextPayload
+from converge_core.context.payloads import FactPayload, TextPayload
 from converge_core.context.subjects import SubjectRef
-from converge_core.errors import MisuseError
+from converge_core.errors import AdmissionError
+from converge_core.ledger.canonical import canonical
 from converge_core.ledger.hashes import ContentHash
+
+INPUT = "input"
+"""The proposer of what no suggestor proposes: staged inputs and observations. No suggestor may have this name."""
 
 
 class AdmissionActorKind(StrEnum):
@@ -24,31 +33,49 @@ class AdmissionActorKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AdmissionReceipt:
-    """What the submitter can keep: ``content_hash`` is the SHA-256 of the content, ``proposal_id`` names it inside."""
+    """What the submitter can keep: ``content_hash`` is that of `content_hash`, ``proposal_id`` names it inside.
+
+    ``staged`` is False when the same was there already, and nothing was taken in.
+    """
 
     key: ContextKey
     proposal_id: str
     content_hash: ContentHash
+    subject: SubjectRef | None
     target_truth: str | None
+    staged: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class AdmissionRequest:
-    """An observation to admit. Raises MisuseError when actor, source, id or content is blank."""
+    """An observation to admit. Raises AdmissionError when actor, source, id or a text is blank.
+
+    ``target_truth`` names the truth of the intent that it is to serve.
+    """
 
     actor: str
     actor_kind: AdmissionActorKind
     source: str
     key: ContextKey
     id: str
-    content: str
+    content: str | FactPayload
     subject: SubjectRef | None = None
     target_truth: str | None = None
 
     def __post_init__(self) -> None:
-        for what in ("actor", "source", "id", "content"):
-            if not getattr(self, what).strip():
-                raise MisuseError(f"admission {what} must not be empty")
+        for what, text in (
+            ("actor id", self.actor),
+            ("source", self.source),
+            ("id", self.id),
+            ("content", self.content),
+        ):
+            if isinstance(text, str) and not text.strip():
+                raise AdmissionError(f"admission {what} must not be empty")
+
+    @property
+    def payload(self) -> FactPayload:
+        """What is observed."""
+        return TextPayload(text=self.content) if isinstance(self.content, str) else self.content
 
     @property
     def provenance(self) -> str:
@@ -58,9 +85,17 @@ class AdmissionRequest:
 
     def proposal(self) -> AnyProposal:
         """Return the proposal that the gates will judge."""
-        payload = TextPayload(text=self.content)
-        return ProposedFact(self.key, self.id, payload, provenance=self.provenance, subject=self.subject)
+        return ProposedFact(self.key, self.id, self.payload, provenance=self.provenance, subject=self.subject)
 
-    def receipt(self) -> AdmissionReceipt:
+    def receipt(self, *, staged: bool = True) -> AdmissionReceipt:
         """Return the receipt of this request."""
-        return AdmissionReceipt(self.key, self.id, ContentHash.of(self.content), self.target_truth)
+        said = content_hash(self.payload)
+        return AdmissionReceipt(self.key, self.id, said, self.subject, self.target_truth, staged)
+
+
+def content_hash(payload: FactPayload) -> ContentHash:
+    """Return the SHA-256 of what was observed: of a text's bytes, of the canonical JSON of anything else.
+
+    It is that of the source's own bytes, so a source can check it without knowing how facts are written here.
+    """
+    return ContentHash.of(payload.text if type(payload) is TextPayload else canonical(payload.body()))

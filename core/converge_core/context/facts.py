@@ -160,7 +160,11 @@ class PromotionRecord:
 
 @dataclass(frozen=True, slots=True)
 class Fact(Generic[P]):
-    """A promoted proposal. ``proposer`` named it, ``promotion`` says who let it in, ``hash`` covers everything."""
+    """A promoted proposal. ``proposer`` named it, ``promotion`` says who let it in, ``hash`` covers everything.
+
+    ``stored`` is the JSON of the proposal as it was promoted, where its payload has been brought up to a later version
+    since; None where it reads the same today.
+    """
 
     key: ContextKey
     id: str
@@ -172,6 +176,7 @@ class Fact(Generic[P]):
     proposer: str
     promotion: PromotionRecord
     hash: bytes
+    stored: str | None = None
     seal: InitVar[object] = None
 
     def __post_init__(self, seal: object) -> None:
@@ -218,7 +223,9 @@ AnyFact = Fact[FactPayload]
 AnyProposal = ProposedFact[FactPayload]
 
 
-def seal_fact(proposal: AnyProposal, proposer: str, record: PromotionRecord, body: str) -> AnyFact:
+def seal_fact(
+    proposal: AnyProposal, proposer: str, record: PromotionRecord, body: str, stored: str | None = None
+) -> AnyFact:
     """Make the fact of an accepted proposal. For the gate, and for a restore that has checked every hash."""
     return Fact(
         proposal.key,
@@ -231,6 +238,7 @@ def seal_fact(proposal: AnyProposal, proposer: str, record: PromotionRecord, bod
         proposer,
         record,
         leaf_hash(body.encode()),
+        stored,
         _GATE,
     )
 

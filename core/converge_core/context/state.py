@@ -20,7 +20,7 @@ from converge_core.context.facts import AnyFact, AnyProposal, Fact, ProposedFact
 from converge_core.context.keys import ContextKey
 from converge_core.context.payloads import FactPayload, TextPayload
 from converge_core.context.subjects import SubjectRef
-from converge_core.errors import MisuseError
+from converge_core.errors import AdmissionError, MisuseError
 
 T = TypeVar("T", bound=FactPayload)
 T_co = TypeVar("T_co", bound=FactPayload, covariant=True)
@@ -171,10 +171,6 @@ class FactLog:
         self.successor: dict[str, str] = {}
         self.predecessor: dict[str, str] = {}
 
-    def supersede(self, ref: str, by: str) -> None:
-        """Note that readers are to see one fact in the place of another; both stay where they are."""
-        self.successor[ref], self.predecessor[by] = by, ref
-
     def is_current(self, fact: AnyFact, version: int) -> bool:
         """Say whether nothing supersedes a fact up to a Lamport time."""
         by = self.successor.get(fact.ref)
@@ -237,8 +233,17 @@ class ContextState(Context):
         return self
 
     def submit_observation(self, request: AdmissionRequest) -> AdmissionReceipt:
-        """Stage an observation from outside, and return the receipt of its admission."""
-        self._staged.append(request.proposal())
+        """Stage an observation from outside, and return the receipt of its admission.
+
+        The same observation is staged once. Raises AdmissionError where another content is staged under its id.
+        """
+        proposal = request.proposal()
+        for known in self._staged:
+            if (known.key, known.id) == (proposal.key, proposal.id):
+                if (known.payload, known.subject) != (proposal.payload, proposal.subject):
+                    raise AdmissionError(f"other content is staged under {fact_ref(proposal.key, proposal.id)}")
+                return request.receipt(staged=False)
+        self._staged.append(proposal)
         return request.receipt()
 
     def proposals(self, key: ContextKey) -> tuple[AnyProposal, ...]:

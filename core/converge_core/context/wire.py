@@ -56,11 +56,16 @@ def read_proposal(value: Mapping[str, Any], payloads: PayloadRegistry) -> AnyPro
     )
 
 
+def stored_text(value: Mapping[str, Any], proposal: AnyProposal, text: str) -> str | None:
+    """Return a proposal's stored text where its payload was brought up from an older version, and so reads otherwise."""
+    return None if value["payload"]["version"] == proposal.payload.version else text
+
+
 def fact_to_json(fact: AnyFact) -> dict[str, Any]:
     """Return a fact as its proposal and its promotion entry: everything that its hash covers."""
     return {
         "promotion": parse(fact.promotion.entry_body(fact.key, fact.id, fact.proposer)),
-        "proposal": parse(proposal_text(fact.as_proposal(), canonical(fact.payload.body()))),
+        "proposal": parse(fact.stored or proposal_text(fact.as_proposal(), canonical(fact.payload.body()))),
     }
 
 
@@ -83,4 +88,4 @@ def read_fact(value: Mapping[str, Any], payloads: PayloadRegistry) -> AnyFact:
         raise SnapshotError(f"a stored fact cannot be read: {type(error).__name__}: {error}") from error
     if body != canonical(entry):
         raise SnapshotError(f"fact {proposal.key}/{proposal.id}: its promotion is for another fact")
-    return seal_fact(proposal, str(entry["proposer"]), record, body)
+    return seal_fact(proposal, str(entry["proposer"]), record, body, stored_text(value["proposal"], proposal, text))

@@ -26,26 +26,30 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
 
+from converge_core.context.admission import AdmissionReceipt, AdmissionRequest
 from converge_core.context.allowance import NOTHING, Allowance, Usage
-from converge_core.context.facts import ENGINE, Actor, AnyFact, diagnostic
+from converge_core.context.facts import ENGINE, Actor, ActorKind, AnyFact, diagnostic, fact_ref
 from converge_core.context.state import Context, ContextState
 from converge_core.context.wire import fact_to_json
 from converge_core.engine.calls import Call, Failure, Outcome
 from converge_core.engine.desk import Desk
 from converge_core.engine.judge import Judge, Judged
+from converge_core.engine.lineup import Lineup
 from converge_core.engine.record import Record
 from converge_core.engine.result import ConvergeResult
 from converge_core.engine.roster import Roster
-from converge_core.engine.setup import Setup
+from converge_core.engine.setup import ConflictPolicy, Setup
 from converge_core.engine.steps import AwaitDecision, Execute, Step, Stopped
-from converge_core.errors import MisuseError
+from converge_core.errors import AdmissionError, MisuseError
+from converge_core.formations.decision import bearer
 from converge_core.gates import stop
 from converge_core.gates.answers import Gate, Refused, Sanction, edited
 from converge_core.gates.budgets import Budget
-from converge_core.gates.corrections import Correction, correction
+from converge_core.gates.corrections import correction
 from converge_core.gates.drafts import Draft, draft, read_draft
-from converge_core.gates.flow import FlowPhase, commitment, current_phase
+from converge_core.gates.flow import commitment
 from converge_core.gates.hitl import GateDecision, HitlPause, Verdict
+from converge_core.gates.observations import admitted, is_known, observation
 from converge_core.intent.criteria import CriterionOutcome, judge, stop_reason_of
 from converge_core.intent.root import StopWhen
 from converge_core.invariants import InvariantClass, examine
@@ -71,26 +75,26 @@ class Convergence:
         self.usage: Usage = NOTHING
         self.elapsed_ms = 0
         self._record = Record()
-        self._inputs = tuple(inputs)
-        self._roster = Roster(setup)
+        self.lineup = Lineup(setup)
+        self._roster = Roster(setup, self.lineup)
         self._checked: dict[tuple[InvariantClass, str], int] = {}
         self._desk = Desk(setup, run_id)
         self._judge = Judge(setup, self._record, self._roster, self._desk)
-        self._corrections: list[Correction] = []
-        self._arrived: list[Judged] = []
+        self._late: list[tuple[Judged, Sanction | None]] = []
         self._awaited: tuple[str, ...] = ()
         self._outcomes: dict[str, Outcome] = {}
         self._answered = False
         self._reopened = False
         self._interrupted: Iterator[Step] | None = None
         self._criteria: tuple[CriterionOutcome, ...] = ()
+        self._committed: int | None = None
         self._step: Step | None = None
         self._record.append(started or setup.run_started(run_id).entry())
         for fact in carried:
             self._record.emit(events.FactCarried(**fact_to_json(fact)))
             self._judge.add(fact)
-        for item in self._inputs:
-            self._record.emit(events.InputAdmitted(proposer=item.proposer, proposal=item.text))
+        for item in inputs:
+            self._bring_in(item)
         self._life = self._script()
 
     @property
@@ -181,14 +185,31 @@ class Convergence:
         if self._interrupted is not None:
             self._life, self._interrupted = self._interrupted, None
 
-    def admit(self, inputs: Iterable[Judged]) -> None:
-        """Take inputs that came after the run had begun; they are judged the next time it moves.
+    def admit(self, request: AdmissionRequest) -> AdmissionReceipt:
+        """Take an observation from outside, to be judged the next time the run moves; return its receipt.
 
-        A run that has stopped has to be reopened to act on them.
+        One that the run has already is not taken again. A run that has stopped has to be reopened to act on it.
+        Raises AdmissionError, and records nothing, where it would contradict what the run has, where it targets a truth
+        that the intent does not name, and when the run stopped because something did not hold.
         """
-        for item in inputs:
-            self._record.emit(events.InputAdmitted(proposer=item.proposer, proposal=item.text, cycle=self.cycles))
-            self._arrived.append(item)
+        if isinstance(self._step, Stopped) and self._step.result.stop_reason.stop_class is stop.StopClass.VALIDATION:
+            raise AdmissionError(f"the run admits nothing any more: {self._step.result.stop_reason}")
+        item = observation(request, self.setup.intent, self.setup.payloads, self.setup.max_payload_bytes)
+        may_differ = self.setup.conflict_policy is ConflictPolicy.REJECT
+        known = is_known(item, self._judge.view(), [late for late, _ in self._late], may_differ=may_differ)
+        if not known:
+            self._bring_in(item, self.cycles)
+        return request.receipt(staged=not known)
+
+    def form(self, decision: Judged) -> None:
+        """Take a decision of the run's formation, as `Lineup` makes them, to be judged the next time the run moves."""
+        self._bring_in(decision, self.cycles)
+
+    def _bring_in(self, item: Judged, cycle: int | None = None) -> None:
+        """Record an input, and have it judged the next time the run moves."""
+        self._record.emit(admitted(item, cycle))
+        self._late.append((item, None))
+        self.lineup.note(item)
 
     def accept_changes(self, actor: Actor) -> None:
         """Record that somebody lets the run go on with this engine, though it was recorded with another."""
@@ -203,20 +224,35 @@ class Convergence:
         self._desk.see(request.at)
         setup, desk = self.setup, self._desk
         made = correction(request, self._judge.view(), setup.payloads, desk.approval, desk.now, setup.max_payload_bytes)
+        if not isinstance(made, Refused) and self._is_being_corrected(made[0]):
+            made = Refused("already_superseded", f"another correction of {request.fact} came first")
         if isinstance(made, Refused):
             refused = events.CorrectionRefused(
                 fact=request.fact, actor=request.actor, code=made.code, reason=printable(made.reason)
             )
             self._record.emit(refused)
             return refused
-        self._corrections.append(made)
+        item, sanction = made
+        self._late.append((self._judge.made(item), sanction))
         return None
 
+    def _is_being_corrected(self, item: Draft) -> bool:
+        """Say whether another correction of the same fact waits to be judged."""
+        return any(isinstance(late, Draft) and late.supersedes is item.supersedes for late, _ in self._late)
+
     def observe_time(self, elapsed_ms: int) -> None:
-        """Tell how long the run has been working, in milliseconds; kept only if there is a limit and it has grown."""
-        if self.budget.time_limit_ms is not None and elapsed_ms > self.elapsed_ms:
+        """Tell how long the run has been working, in milliseconds.
+
+        Kept only if there is a limit, it has grown, and the run is at work: nothing happens while it waits.
+        """
+        if self.budget.time_limit_ms is not None and elapsed_ms > self.elapsed_ms and not self._rests:
             self._record.emit(events.TimeObserved(cycle=self.cycles, elapsed_ms=elapsed_ms))
             self.elapsed_ms = elapsed_ms
+
+    @property
+    def _rests(self) -> bool:
+        """Whether the run stands where only a person can move it on."""
+        return isinstance(self._step, AwaitDecision | Stopped) and not self._answered
 
     def awaits(self, cycle: int, suggestor: str) -> bool:
         """Say whether a call of this suggestor is asked for and not yet answered."""
@@ -234,7 +270,7 @@ class Convergence:
             case events.CancelRequested():
                 self.cancel(event.reason, Actor.parse(event.actor))
             case events.InputAdmitted() if event.cycle is not None:
-                self.admit([read_draft(event.parsed, event.proposer, self.setup.payloads)])
+                self._bring_in(read_draft(event.parsed, bearer(event.proposer), self.setup.payloads), event.cycle)
             case events.ChangesAccepted():
                 self._record.emit(event)
             case events.CorrectionEvent():
@@ -268,17 +304,15 @@ class Convergence:
 
     def _script(self) -> Iterator[Step]:
         """The life of a run."""
-        if self._inputs or self._judge.log.all:
-            yield from self._merge(self._inputs)
+        if self._late or self._judge.log.all:
+            yield from self._merge(self._take_late())
         while True:
             while (barrier := self._barrier()) is not None:
                 yield from self._stop(barrier)
             self._record.cycle += 1
-            if self._arrived:
-                arrived, self._arrived = self._arrived, []
-                yield from self._merge(arrived)
-            while self._corrections:
-                yield from self._supersede(self._corrections.pop(0))
+            if self._late:  # a cycle of its own, so that all calls of one number have seen the same context
+                yield from self._merge(self._take_late())
+                continue
             calls, failures = self._summon()
             if calls:
                 while missing := [call for call in calls if call.name not in self._outcomes]:
@@ -286,21 +320,26 @@ class Convergence:
                 outcomes = [self._outcomes[name] for name in self._awaited]
                 failures += [(outcome.suggestor, outcome.failure) for outcome in outcomes if outcome.failure]
                 self._take_in(outcomes)
-                changed = yield from self._merge([d for outcome in outcomes for d in outcome.drafts], failures)
+                changed = yield from self._merge([(d, None) for outcome in outcomes for d in outcome.drafts], failures)
             else:
                 changed = bool(failures) and (yield from self._merge((), failures))
-            if (not changed and not self._roster.has_waiting) or self._is_early():
+            if self._late:
+                continue  # came in while people were asked; judged before anything is concluded
+            at_rest = not changed and not self._roster.has_waiting
+            if (decision := self.lineup.adjourn(self.cycles, at_rest, self._judge.log)) is not None:
+                self._late.append((self._judge.made(decision), None))
+            elif at_rest or self._is_early():
                 yield from self._settle()
 
     def _merge(
-        self, drafts: Iterable[Judged], failures: Iterable[tuple[str, Failure]] = ()
+        self, items: Iterable[tuple[Judged, Sanction | None]], failures: Iterable[tuple[str, Failure]] = ()
     ) -> Generator[Step, None, bool]:
         """Judge what was proposed, serially; let people decide; report what failed; check what must hold.
 
         Returns whether the context has changed.
         """
         before = self._judge.version
-        yield from self._judge_all((item, None) for item in drafts)
+        yield from self._judge_all(items)
         yield from self._check(InvariantClass.STRUCTURAL)
         if self._desk.is_busy:
             decided = yield from self._await_decisions()
@@ -321,21 +360,25 @@ class Convergence:
         for outcome in self._criteria:
             self._record.emit(outcome.event())
         yield from self._check(InvariantClass.ACCEPTANCE)
-        if self.setup.flow is not None and current_phase(ctx) is not FlowPhase.COMMITMENT:
+        reason = stop_reason_of(self._criteria)
+        if not isinstance(reason, stop.HumanInterventionRequired):  # what waits for people is not concluded
             yield from self._commit()
-        yield from self._stop(stop_reason_of(self._criteria))
+        if not self._late:
+            yield from self._stop(reason)
 
     def _commit(self) -> Iterator[Step]:
-        """Let the flow gate, or a human it asks, say whether the fixed point counts."""
-        item = self._judge.made(draft(commitment(), ENGINE.id, self.setup.payloads))
-        refusal = self._judge.commit(item) if isinstance(item, Draft) else item.reason
-        if self._desk.is_busy:
-            decided = yield from self._await_decisions()
-            yield from self._judge_all(self._decided(gate) for gate in decided)
-            if current_phase(self._judge.view()) is not FlowPhase.COMMITMENT:
-                refusal = "a human has refused it"
-        if refusal is not None:
-            yield from self._stop(stop.CommitRefused(printable(refusal)))
+        """Let the flow gate, or a human whom it asks, say whether the fixed point counts, unless it has said so."""
+        if self.setup.flow is None or self._judge.version == self._committed:
+            return
+        proposal, message = commitment(self._judge.version), ""
+        yield from self._judge_all([(self._judge.made(draft(proposal, ENGINE.id, self.setup.payloads)), None)])
+        for gate in (yield from self._await_decisions()):
+            yield from self._judge_all([self._decided(gate)])
+            if gate.decision is not None:
+                message = f"{gate.decision.verdict} by {gate.decision.by}: {gate.decision.reason or 'no reason'}"
+        if fact_ref(proposal.key, proposal.id) not in self._judge.log.by_ref:
+            yield from self._stop(stop.CommitRefused(printable(message)))
+        self._committed = self._judge.version
 
     def _is_early(self) -> bool:
         """Whether the intent lets the run end before its fixed point, and every required criterion is met."""
@@ -400,6 +443,11 @@ class Convergence:
 
     # --- what is proposed -------------------------------------------------------------------------------------------
 
+    def _take_late(self) -> list[tuple[Judged, Sanction | None]]:
+        """Return what was brought in from outside and not yet judged."""
+        late, self._late = self._late, []
+        return late
+
     def _judge_all(self, items: Iterable[tuple[Judged, Sanction | None] | None]) -> Iterator[Step]:
         """Judge proposals one by one; a stop leaves the rest unjudged, and counts them."""
         queue = deque(item for item in items if item is not None)
@@ -417,7 +465,7 @@ class Convergence:
         """Wait until every gate of this cycle is decided; return them in merge order."""
         while waiting := self.open_gates:
             requests = tuple(gate.request for gate in waiting)
-            self._record.emit(events.RunPaused(cycle=self.cycles, gates=tuple(request.gate_id for request in requests)))
+            self._record.emit(events.RunPaused(cycle=self.cycles, waiting=len(requests)))
             yield AwaitDecision(self.cycles, requests)
         return self._desk.clear()
 
@@ -433,23 +481,14 @@ class Convergence:
             return self._judge.made(made), gate.sanction
         why = decision.reason or "no reason provided"
         self._desk.turn_down(gated)
-        self._judge.turn_away(gated, "rejected_by_human", f"{decision.by}: {why}")
+        code = "timed_out" if decision.by.kind is ActorKind.SYSTEM else "rejected_by_human"
+        self._judge.turn_away(gated, code, f"{decision.by}: {why}")
         message = f"HITL gate rejected proposal '{gated.proposal.id}' by {decision.by.id}: {why}"
-        self._judge.state(diagnostic(f"hitl-rejected:{gated.hash[:16]}", "hitl", message))
+        statement = diagnostic(
+            f"hitl-rejected:{gated.hash[:16]}", "hitl", message, gated.proposal.evidence, about=gated.content[0]
+        )
+        self._judge.state(statement)
         return None
-
-    def _supersede(self, correction: Correction) -> Iterator[Step]:
-        """Promote a correction in the place of the fact it corrects, through the same gates as everything else."""
-        item, ref = correction.draft, correction.draft.content[0]
-        yield from self._judge_all([(self._judge.made(item), correction.sanction)])
-        if ref in self._judge.log.by_ref:
-            self._judge.log.supersede(correction.fact.ref, ref)
-            actor, reason_code = str(correction.sanction.approver), correction.reason_code.value
-            self._record.emit(
-                events.FactSuperseded(
-                    cycle=self.cycles, fact=correction.fact.ref, by=ref, actor=actor, reason_code=reason_code
-                )
-            )
 
     # --- what must hold ---------------------------------------------------------------------------------------------
 

@@ -16,12 +16,13 @@ from converge_core.ledger import events
 class Desk:
     """The human gates of a run."""
 
-    __slots__ = ("_asked", "_gates", "_refused", "_run_id", "_setup", "now")
+    __slots__ = ("_asked", "_decided", "_gates", "_refused", "_run_id", "_setup", "now")
 
     def __init__(self, setup: Setup, run_id: str) -> None:
         self._setup = setup
         self._run_id = run_id
         self._gates: dict[str, Gate] = {}
+        self._decided: dict[str, Gate] = {}
         self._asked: set[tuple[str, str]] = set()
         self._refused: set[tuple[str, str]] = set()
         self.now = ""
@@ -46,19 +47,20 @@ class Desk:
         """Hold a proposal if a human must decide about it, and return the event of that; None when it may pass.
 
         What a human has turned down in this run does not ask again, and what is at a gate asks once. A flow gate that
-        has ``escalated`` leaves no choice.
+        has ``escalated`` leaves no choice, nor does what a person has let in and this would take the place of.
         """
         policy = self._setup.hitl
+        compelling = "escalated" if escalated else "overrules_human" if item.overrules_human else None
         if policy is None:
-            if not escalated:
+            if compelling is None:
                 return None
             policy = HitlPolicy()
         if self._refused and item.content in self._refused:
-            reason = "a human has rejected the same content in this run"
+            reason = "the same content was turned down in this run"
             return events.ProposalRejected(cycle=cycle, **item.named, code="refused_before", reason=reason)
         if self._asked and item.content in self._asked:
             return events.ProposalDuplicate(cycle=cycle, **item.named, code="gated")
-        code = "escalated" if escalated else policy.reason_to_ask(item)
+        code = compelling or policy.reason_to_ask(item)
         if code is None:
             return None
         gate_id = approval_id(self._run_id, cycle, item.hash)
@@ -66,22 +68,29 @@ class Desk:
         self._gates[gate_id] = Gate(item, GateRequest.of(item, gate_id, cycle, code, policy.timeout))
         return events.ProposalGated(cycle=cycle, **item.named, gate=gate_id, code=code)
 
-    def answer(self, decision: GateDecision) -> events.DecisionRefused | events.ApprovalCounted | None:
-        """Take an answer; return why it does not count, or that it is not yet enough, if either is so."""
+    def answer(self, decision: GateDecision) -> events.Event | None:
+        """Take an answer, and return what it comes to: a refusal, one approval of several, or the gate's decision.
+
+        None for an answer that leaves the gate open, as it was or at the next level.
+        """
         self.see(decision.at)
-        gate = self._gates.get(decision.gate_id)
-        answered = self._answered(gate, decision)
-        actor = str(decision.by)
+        answered = self._answered(decision)
+        gate, actor = decision.gate_id, str(decision.by)
         if isinstance(answered, Refused):
             code, reason = answered.code, events.printable(answered.reason)
-            return events.DecisionRefused(gate=decision.gate_id, actor=actor, code=code, reason=reason)
-        self._gates[decision.gate_id] = answered
-        if answered.decision is not None or decision.verdict is not Verdict.APPROVE:
-            return None
-        have, needs = len(answered.approvals), self.approval.needs
-        return events.ApprovalCounted(gate=decision.gate_id, actor=actor, have=have, needs=needs)
+            return events.DecisionRefused(gate=gate, actor=actor, code=code, reason=reason)
+        self._gates[gate] = answered
+        if answered.decision is not None:
+            verdict = decision.verdict.value
+            return events.GateDecided(gate=gate, verdict=verdict, actor=actor, authority=answered.authority)
+        if decision.verdict is Verdict.APPROVE:
+            have, needs = len(answered.approvals), self.approval.needs
+            authority = answered.authority
+            return events.ApprovalCounted(gate=gate, actor=actor, authority=authority, have=have, needs=needs)
+        return None
 
-    def _answered(self, gate: Gate | None, decision: GateDecision) -> Gate | Refused:
+    def _answered(self, decision: GateDecision) -> Gate | Refused:
+        gate = self._gates.get(decision.gate_id) or self._decided.get(decision.gate_id)
         if gate is None:
             return Refused("unknown_gate", "no such gate is open in this run")
         answered = answer(gate, decision, self.approval, self.now)
@@ -100,6 +109,7 @@ class Desk:
         self._refused.add(item.content)
 
     def clear(self) -> list[Gate]:
-        """Return the gates of this cycle, all decided, in merge order; the desk is empty after it."""
-        decided, self._gates, self._asked = list(self._gates.values()), {}, set()
-        return decided
+        """Return the gates of this cycle, all decided, in merge order; nobody waits after it."""
+        decided, self._gates, self._asked = self._gates, {}, set()
+        self._decided |= decided
+        return list(decided.values())

@@ -36,7 +36,7 @@ async def drive(
     clock: Clock | None = None,
     log: Iterable[Entry] = (),
 ) -> ConvergeResult:
-    """Drive a run until it stops or waits for people.
+    """Drive a run until it stops or waits for people. One with an open formation is reopened for its next variant.
 
     ``size`` is the number of entries that the ledger holds already, the fence of the first append. Without a ledger the
     entries are collected after those of ``log``, and a pause carries them; with one a pause carries none, because the
@@ -50,11 +50,11 @@ async def drive(
             run.observe_time(clock())
         step = run.next()
         entries = run.drain()
-        if ledger is not None:
-            size = (await ledger.append(run.run_id, size, entries)).size
-        else:
+        if ledger is None:
             collected += entries
-        for observer in observers:
+        elif entries:
+            size = (await ledger.append(run.run_id, size, entries)).size
+        for observer in observers if entries else ():
             observer.recorded(run.run_id, entries)
         match step:
             case Execute():
@@ -65,4 +65,8 @@ async def drive(
                 asked = step.requests
                 run.decide(await approver.decide(asked))
             case Stopped(result):
-                return result
+                variant = run.lineup.next_variant(result)
+                if variant is None:
+                    return result
+                run.form(variant)
+                run.reopen()

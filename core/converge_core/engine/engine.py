@@ -2,45 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import cast
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
-from converge_core.context.facts import ENGINE, ActorKind, AnyProposal
+from converge_core.context.admission import INPUT
+from converge_core.context.facts import ENGINE, ActorKind
 from converge_core.context.keys import ContextKey
 from converge_core.context.payloads import PayloadRegistry
 from converge_core.context.state import ContextState
-from converge_core.context.tensions import TensionDetector
+from converge_core.context.tensions import Tension, TensionDetector, TensionResolution
 from converge_core.context.wire import read_fact
 from converge_core.engine.convergence import Convergence
 from converge_core.engine.drive import drive
 from converge_core.engine.index import DependencyIndex
+from converge_core.engine.lineup import Lineup
 from converge_core.engine.result import ConvergeResult
 from converge_core.engine.setup import ConflictPolicy, Registration, Setup
-from converge_core.errors import IntentError, LedgerCorrupt, MisuseError, PayloadError, SnapshotError
+from converge_core.errors import IntentError, LedgerCorrupt, MisuseError, PayloadError, Problem, SnapshotError
+from converge_core.formations.decision import FORMATION, FormationDecision, bearer
+from converge_core.formations.kinds import Formation
 from converge_core.gates.budgets import Budget
 from converge_core.gates.checks import BUILTIN_CHECKS
-from converge_core.gates.drafts import Draft, Malformed, draft, read_draft
-from converge_core.gates.flow import FlowGateAuthorizer
+from converge_core.gates.drafts import draft, read_draft
+from converge_core.gates.flow import CommitmentPayload, FlowGateAuthorizer, PhasePayload
 from converge_core.gates.hitl import GateDecision, HitlPause, HitlPolicy
 from converge_core.gates.promotion import Check, PromotionGate, ValidationPolicy
 from converge_core.intent.criteria import CriterionEvaluator
-from converge_core.intent.root import RootIntent
+from converge_core.intent.root import ConstraintPayload, RootIntent
 from converge_core.intent.scope import Scope
 from converge_core.invariants import Invariant, InvariantClass
 from converge_core.ledger import events
 from converge_core.ledger.canonical import JsonValue
 from converge_core.ledger.events import Entry, read_event
 from converge_core.ledger.replay import replay
+from converge_core.llm.profiles import ProviderProfile
 from converge_core.ports import Approver, Clock, Executor, Ledger, Observer
 from converge_core.suggestors.contract import Suggestor, is_selector
 
 MAX_NAME = 128
-INPUT = "input"
-"""The proposer of staged inputs; no suggestor may have this name, nor the engine's."""
+
+_CORE_PAYLOADS = (CommitmentPayload, ConstraintPayload, FormationDecision, PhasePayload, Tension, TensionResolution)
+"""What a ledger may hold though nobody here depends on it, and so nobody has registered it."""
 
 
 class Engine:
     """Suggestors, invariants and policies. `run` takes a context to its fixed point under them.
+
+    ``backends`` are those that suggestors can use; a formation asks nobody who needs another.
 
     >>> engine = Engine(budget=Budget(max_cycles=20))
     >>> engine.register_suggestor(SeedSuggestor("seed-1", "initial data"))
@@ -57,14 +65,20 @@ class Engine:
         payloads: PayloadRegistry | None = None,
         evaluator: CriterionEvaluator | None = None,
         flow: FlowGateAuthorizer | None = None,
+        backends: Iterable[ProviderProfile] = (),
     ) -> None:
         self.budget = budget or Budget()
         self.hitl_policy = hitl_policy
         self.validation = validation or ValidationPolicy()
         self.conflict_policy = conflict_policy
         self.payloads = payloads or PayloadRegistry()
+        for payload in _CORE_PAYLOADS:
+            self.payloads.register(payload)
         self.evaluator = evaluator
+        if flow is not None:
+            _checked_name("flow gate authorizer", flow.name)
         self.flow = flow
+        self.backends = tuple(backends)
         self._detectors: tuple[TensionDetector, ...] = ()
         self._checks: dict[str, Check] = dict(BUILTIN_CHECKS)
         self._suggestors: list[Registration] = []
@@ -83,8 +97,8 @@ class Engine:
         name = _checked_name("suggestor", getattr(suggestor, "name", None))
         if name in self._positions:
             raise MisuseError(f"a suggestor named {name!r} is registered already")
-        if name in (INPUT, ENGINE.id) or name.startswith(tuple(f"{kind}:" for kind in ActorKind)):
-            raise MisuseError(f"the name {name!r} is reserved for inputs, the engine and people")
+        if name in (INPUT, FORMATION, ENGINE.id) or name.startswith(tuple(f"{kind}:" for kind in ActorKind)):
+            raise MisuseError(f"the name {name!r} is reserved for inputs, formations, the engine and people")
         dependencies = tuple(suggestor.dependencies)
         for selector in dependencies:  # a lone key would come apart into its letters, and nothing wake the suggestor
             if not is_selector(selector):
@@ -150,16 +164,14 @@ class Engine:
         ``correlation``, are what runs are found by.
         Raises IntentError with every fault of the intent, MisuseError when the policy requires an unknown check.
         """
-        if intent is not None and (faults := intent.faults()):
-            raise IntentError(faults)
+        if intent is not None and (faults := [*intent.faults(), *self._strangers(intent.formation)]):
+            raise IntentError(tuple(faults))
         setup = self._setup(intent, source, parent, labels)
         stated = intent.constraint_proposals() if intent is not None else ()
-        return Convergence(setup, run_id, context.facts(), self.drafts([*stated, *context.staged]))
-
-    def drafts(self, proposals: Iterable[AnyProposal]) -> list[Draft | Malformed]:
-        """Return proposals that no suggestor made as inputs of a run: see `Convergence.admit`."""
         limit = self.validation.max_payload_bytes
-        return [draft(proposal, INPUT, self.payloads, limit, "context-input") for proposal in proposals]
+        inputs = [draft(p, INPUT, self.payloads, limit, "context-input") for p in (*stated, *context.staged)]
+        opening = Lineup(setup).opening(context.version)
+        return Convergence(setup, run_id, context.facts(), inputs if opening is None else [*inputs, opening])
 
     def rebuild(self, entries: Sequence[Entry]) -> Convergence:
         """Return the machine that begins as a recorded run began, under this engine; `replay` feeds it the rest.
@@ -176,8 +188,9 @@ class Engine:
                 if isinstance(event, events.FactCarried):
                     carried.append(read_fact({"proposal": event.proposal, "promotion": event.promotion}, self.payloads))
                 elif isinstance(event, events.InputAdmitted):
-                    value = cast("Mapping[str, JsonValue]", event.proposal)
-                    inputs.append(read_draft(value, event.proposer, self.payloads))
+                    if event.cycle is not None:
+                        break  # it came when the run had begun
+                    inputs.append(read_draft(event.parsed, bearer(event.proposer), self.payloads))
             facts = ContextState(carried).facts()
         except PayloadError:
             raise
@@ -225,6 +238,20 @@ class Engine:
             raise MisuseError("; ".join(f"{refusal.gate}: {refusal.reason}" for refusal in refused))
         return await drive(run, executor=executor, approver=approver, log=pause.log)
 
+    def _human_gates(self, intent: RootIntent | None) -> HitlPolicy | None:
+        """Return what people decide: by the engine's policy, and at the approval points of the intent."""
+        policy = self.hitl_policy
+        if intent is None or not intent.approval_points:
+            return policy
+        policy = policy or HitlPolicy()
+        return replace(policy, gated_keys=tuple(dict.fromkeys((*policy.gated_keys, *intent.approval_points))))
+
+    def _strangers(self, formation: Formation | None) -> Iterator[Problem]:
+        """Yield a fault for every suggestor that a formation names and nobody has registered."""
+        for steps, name in formation.named() if formation is not None else ():
+            if name not in self._positions:
+                yield Problem(f"formation.{'.'.join(map(str, steps))}", f"no suggestor {name!r} is registered")
+
     def _setup(
         self,
         intent: RootIntent | None,
@@ -248,7 +275,7 @@ class Engine:
                 intent.scope if intent is not None else Scope(),
             ),
             budget=intent.budget if intent is not None and intent.budget is not None else self.budget,
-            hitl=self.hitl_policy,
+            hitl=self._human_gates(intent),
             conflict_policy=self.conflict_policy,
             packs=packs,
             intent=intent,
@@ -258,6 +285,7 @@ class Engine:
             labels=labels,
             flow=self.flow,
             detectors=self._detectors,
+            backends=self.backends,
         )
 
 

@@ -16,8 +16,18 @@ from converge_core.engine.roster import Roster
 from converge_core.engine.setup import ConflictPolicy, Setup
 from converge_core.gates import stop
 from converge_core.gates.answers import Sanction
+from converge_core.gates.corrections import revision
 from converge_core.gates.drafts import Draft, Malformed, draft
-from converge_core.gates.flow import FlowAction, FlowOutcome, ask, flow_steps
+from converge_core.gates.flow import (
+    AFTER_VALIDATION,
+    BEFORE_VALIDATION,
+    NO_OBJECTION,
+    CommitmentPayload,
+    FlowGateDecision,
+    FlowGateOutcome,
+    consult,
+    flow_steps,
+)
 from converge_core.gates.promotion import ENGINE_GATE, Rejection
 from converge_core.ledger import events
 from converge_core.ledger.events import Entry, printable
@@ -70,24 +80,28 @@ class Judge:
             self.turn_away(item, item.code, item.reason)
             return None
         proposal = item.proposal
-        writes = self._setup.writes.get(item.proposer)
-        if writes is not None and proposal.key not in writes:
-            self.turn_away(item, "undeclared_key", f"{item.proposer!r} does not declare that it writes {proposal.key}")
+        if (untitled := self._untitled(item)) is not None:
+            self.turn_away(item, *untitled)
             return None
-        if self._setup.flow is not None and self._is_barred(item, sanction, FlowAction.PROPOSE):
+        asked = self._consult(item, sanction, BEFORE_VALIDATION)
+        if asked.outcome is FlowGateOutcome.REJECT:
             return None
         validated = self._setup.gate.validate(item, self.view())
         if isinstance(validated, Rejection):
             self.turn_away(item, validated.code, validated.reason)
             return None
-        existing = self.log.by_ref.get(f"{proposal.key}/{proposal.id}")
-        if existing is not None:
-            return self._meet(existing, item)
-        if self._setup.flow is not None and self._is_barred(item, sanction, *flow_steps(proposal)):
-            return None
-        if sanction is None and item.proposer != ENGINE.id and (held := self._desk.hold(item, self._record.cycle)):
-            self._record.emit(held)
-            return None
+        if f"{proposal.key}/{proposal.id}" in self.log.by_ref:
+            return self._meet(item)
+        allowed = self._consult(item, sanction, AFTER_VALIDATION)
+        if allowed.outcome is FlowGateOutcome.REJECT:
+            is_commitment = type(proposal.payload) is CommitmentPayload
+            return stop.CommitRefused(printable(str(allowed))) if is_commitment else None
+        escalated = FlowGateOutcome.ESCALATE in (asked.outcome, allowed.outcome)
+        if sanction is None and (escalated or item.proposer != ENGINE.id):
+            held = self._desk.hold(item, self._record.cycle, escalated=escalated)
+            if held is not None:
+                self._record.emit(held)
+                return None
         if len(self.log.all) >= self.max_facts:
             return stop.FactBudgetExhausted(len(self.log.all), self.max_facts)
         by = sanction or _ENGINE_SANCTION
@@ -101,35 +115,25 @@ class Judge:
             self._detect(fact)
         return None
 
-    def _is_barred(self, item: Draft, sanction: Sanction | None, *actions: FlowAction) -> bool:
-        """Ask the flow gate about a proposal; say whether it stops here: turned away, or held for a human."""
-        if item.proposer == ENGINE.id:
-            return False
-        for action in actions:
-            decision = ask(self._setup, self.view(), item, action, sanction)
-            if decision.outcome is FlowOutcome.ESCALATE and sanction is None:
-                held = self._desk.hold(item, self._record.cycle, escalated=True)
-                if held is not None:
-                    self._record.emit(held)
-                return True
-            if decision.outcome is not FlowOutcome.PROMOTE:
-                self.turn_away(item, "flow_gate", f"{action}: {decision.reason} ({decision.source})")
-                return True
-        return False
-
-    def commit(self, item: Draft) -> str | None:
-        """Let a fixed point count, if the flow gate does; return why it does not. An escalation waits at the desk."""
-        decision = ask(self._setup, self.view(), item, FlowAction.COMMIT, None)
-        if decision.outcome is FlowOutcome.REJECT:
-            return f"{decision.reason} ({decision.source})"
-        held = None
-        if decision.outcome is FlowOutcome.ESCALATE:
-            held = self._desk.hold(item, self._record.cycle, escalated=True)
-        if held is None:
-            self.hear(item)
-        else:
-            self._record.emit(held)
+    def _untitled(self, item: Draft) -> tuple[str, str] | None:
+        """Return why this proposer may not make this proposal, whatever it says: a reason code and a sentence."""
+        proposal = item.proposal
+        writes = self._setup.writes.get(item.proposer)
+        if writes is not None and proposal.key not in writes:
+            return "undeclared_key", f"{item.proposer!r} does not declare that it writes {proposal.key}"
+        if type(proposal.payload) is CommitmentPayload and item.proposer != ENGINE.id:
+            return "engine_only", "only the engine proposes to commit a run"
         return None
+
+    def _consult(self, item: Draft, sanction: Sanction | None, place: int) -> FlowGateDecision:
+        """Ask the flow gate what it asks at a place on a proposal's way; record it when it rejects."""
+        if self._setup.flow is None:
+            return NO_OBJECTION
+        approver = None if sanction is None else sanction.approver
+        decision = consult(self._setup, self.view(), item, flow_steps(item)[place], approver)
+        if decision.outcome is FlowGateOutcome.REJECT:
+            self.turn_away(item, "flow_gate", str(decision))
+        return decision
 
     def _detect(self, fact: AnyFact) -> None:
         """State the tensions that a new fact causes; a detector that raises is stated too."""
@@ -142,17 +146,23 @@ class Judge:
             for proposal in found:
                 self.state(proposal)
 
-    def _meet(self, existing: AnyFact, item: Draft) -> stop.StopReason | None:
-        """A fact of this key and id exists: the proposal says the same, or contradicts it."""
-        if existing.same_content(item.proposal):
+    def _meet(self, item: Draft) -> stop.StopReason | None:
+        """A fact of this key and id exists: the proposal says the same, or revises it, or contradicts it."""
+        ctx, setup = self.view(), self._setup
+        versions = ctx.history(item.proposal.key, item.proposal.id)
+        if any(fact.same_content(item.proposal) for fact in versions):
             self._duplicate(item, "fact")
             return None
+        revised = revision(item, versions, ctx, setup.payloads, setup.max_payload_bytes)
+        if revised is not None:
+            return self.hear(self.made(revised))
+        current = versions[-1]
         self._record.emit(
-            events.ProposalConflicted(cycle=self._record.cycle, **item.named, fact=existing.promotion.proposal_hash)
+            events.ProposalConflicted(cycle=self._record.cycle, **item.named, fact=current.promotion.proposal_hash)
         )
-        if self._setup.conflict_policy is ConflictPolicy.REJECT:
+        if setup.conflict_policy is ConflictPolicy.REJECT:
             return None
-        return stop.ConflictDetected(existing.ref, item.proposer)
+        return stop.ConflictDetected(current.ref, item.proposer)
 
     def turn_away(self, item: Judged, code: str, reason: str) -> None:
         """Record that a proposal is rejected, with a reason code and a sentence."""

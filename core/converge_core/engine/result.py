@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from converge_core.context.allowance import Usage
 from converge_core.context.state import ContextState
 from converge_core.errors import ConvergeError
+from converge_core.formations.decision import FormationDecision, FormationOutcome
 from converge_core.gates.hitl import HitlPause
 from converge_core.gates.stop import StopReason
 from converge_core.intent.criteria import CriterionOutcome, Met
@@ -47,6 +48,16 @@ class ConvergeResult:
         """Whether every required success criterion is met; true when there is none."""
         required = [outcome for outcome in self.criteria_outcomes if outcome.criterion.required]
         return all(isinstance(outcome.result, Met) for outcome in required)
+
+    @property
+    def formation(self) -> FormationOutcome | None:
+        """How the run's formation came out; None where nothing was decided about it."""
+        decisions = [fact.payload for fact in self.context.get(FormationDecision)]
+        if not decisions:
+            return None
+        used = dict.fromkeys(name for decision in decisions for name in decision.selected)
+        extra = sum(decision.variant is not None and decision.variant > 1 for decision in decisions)
+        return FormationOutcome(decisions[-1].kind, tuple(used), self.converged, self.cycles, extra)
 
     def raise_for_stop(self) -> ConvergeResult:
         """Return the result itself when the run converged. Raises StoppedEarly otherwise."""

@@ -12,9 +12,9 @@ from converge_core.context.allowance import Allowance
 from converge_core.context.facts import AnyFact
 from converge_core.context.state import Context, FactLog, Selector
 from converge_core.engine.calls import Call, Failure
+from converge_core.engine.lineup import Lineup
 from converge_core.engine.setup import Setup
 from converge_core.ledger.events import printable
-from converge_core.suggestors.formations import bench_of
 
 
 @dataclass(slots=True)
@@ -29,10 +29,12 @@ class Summons:
 class Roster:
     """The suggestors of a run, as far as they are awake."""
 
-    __slots__ = ("_dirty", "_read", "_setup", "_waiting")
+    __slots__ = ("_benched", "_dirty", "_lineup", "_read", "_setup", "_waiting")
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: Setup, lineup: Lineup) -> None:
         self._setup = setup
+        self._lineup = lineup
+        self._benched: set[int] = set()
         self._dirty: set[Selector] = set()
         self._waiting: set[int] = set()
         self._read: dict[int, int] = {}
@@ -59,19 +61,22 @@ class Roster:
     def summon(self, cycle: int, log: FactLog, allowance: Allowance, limit: int | None) -> Summons:
         """Return whom this cycle asks; ``limit`` is the most suggestors it may ask."""
         setup, version = self._setup, len(log.all)
-        candidates = setup.index.candidates(self._dirty, self._waiting)
+        bench = self._lineup.bench(log)
+        back = {position for position in self._benched if setup.suggestors[position].name not in bench}
+        self._benched -= back
+        candidates = setup.index.candidates(self._dirty, self._waiting | back)
         if limit is not None:  # whoever had to wait is asked first, or the first registered would starve the others
             candidates.sort(key=lambda position: position not in self._waiting)
         self._dirty, self._waiting = set(), set()
-        bench = bench_of(log)
         summons = Summons()
         calls: dict[int, Call] = {}
         for position in candidates:
             registration = setup.suggestors[position]
-            if registration.pack is not None and setup.packs is not None and registration.pack not in setup.packs:
+            if not setup.is_active(registration):
                 summons.skipped.append((registration.name, "pack_inactive"))
                 continue
-            if registration.name in bench:
+            if registration.name in bench:  # what woke it is still new to it when a later decision selects it
+                self._benched.add(position)
                 summons.skipped.append((registration.name, "not_in_formation"))
                 continue
             read = self._read.get(position, 0)

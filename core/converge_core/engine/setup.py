@@ -16,6 +16,7 @@ from converge_core.context.keys import ContextKey
 from converge_core.context.payloads import PayloadRegistry
 from converge_core.context.tensions import TensionDetector
 from converge_core.engine.index import DependencyIndex
+from converge_core.formations.kinds import Formation
 from converge_core.gates.budgets import Budget
 from converge_core.gates.flow import FlowGateAuthorizer, FlowGatePrincipal
 from converge_core.gates.hitl import HitlPolicy
@@ -26,6 +27,7 @@ from converge_core.invariants import Invariant, InvariantClass
 from converge_core.ledger import events
 from converge_core.ledger.canonical import JsonValue, canonical, parse
 from converge_core.ledger.hashes import ContentHash
+from converge_core.llm.profiles import ProviderProfile
 from converge_core.suggestors.contract import Suggestor
 
 
@@ -55,8 +57,14 @@ class Registration:
             line["pack"] = pack
         if suggestor.optional:
             line["optional"] = True
+        if suggestor.authority is not AuthorityLevel.ADVISORY:
+            line["authority"] = suggestor.authority.name.lower()
+        if domains := tuple(suggestor.domains):
+            line["domains"] = domains
         if suggestor.replayability != "deterministic":
             line["replayability"] = suggestor.replayability.value
+        if profile := suggestor.profile.to_json():
+            line["profile"] = profile
         return cls(suggestor, suggestor.name, pack, canonical(line))
 
 
@@ -82,6 +90,7 @@ class Setup:
     labels: Mapping[str, str] | None = None
     flow: FlowGateAuthorizer | None = None
     detectors: Sequence[TensionDetector] = ()
+    backends: Sequence[ProviderProfile] = ()
     criteria: tuple[Criterion, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -100,6 +109,15 @@ class Setup:
             return FlowGatePrincipal(proposer, suggestor.authority, tuple(suggestor.domains))
         is_person = proposer.startswith(f"{ActorKind.HUMAN}:")
         return FlowGatePrincipal(proposer, AuthorityLevel.SOVEREIGN if is_person else AuthorityLevel.PARTICIPATORY)
+
+    @property
+    def formation(self) -> Formation | None:
+        """How it is chosen who is asked, if the intent says so."""
+        return self.intent.formation if self.intent is not None else None
+
+    def is_active(self, registration: Registration) -> bool:
+        """Say whether a suggestor is of an active pack, or of none."""
+        return registration.pack is None or self.packs is None or registration.pack in self.packs
 
     def is_optional(self, name: str) -> bool:
         """Say whether a suggestor may fail without stopping the run."""

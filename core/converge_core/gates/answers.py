@@ -11,13 +11,10 @@ from dataclasses import dataclass, replace
 from converge_core.context.facts import Actor, ActorKind
 from converge_core.context.keys import ContextKey
 from converge_core.context.payloads import PayloadRegistry
-from converge_core.errors import PayloadError
 from converge_core.gates.authority import ApprovalPolicy
-from converge_core.gates.drafts import Draft, Malformed, draft
+from converge_core.gates.drafts import Draft, Malformed, reworded
 from converge_core.gates.hitl import GateDecision, GateRequest, TimeoutAction, Verdict
 from converge_core.gates.promotion import HUMAN_GATE
-from converge_core.ledger.canonical import canonical
-from converge_core.ledger.events import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +36,10 @@ class Sanction:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """A proposal that waits for people: what was asked, who has approved so far, and the decision once it is made."""
+    """A proposal that waits for people: what was asked, who has approved so far, and the decision once it is made.
+
+    ``authority`` is the one that was used last.
+    """
 
     draft: Draft
     request: GateRequest
@@ -79,7 +79,7 @@ def answer(gate: Gate, decision: GateDecision, policy: ApprovalPolicy, now: str)
         )
     approvals = (*gate.approvals, decision.by)
     if len(approvals) < policy.needs:
-        return replace(gate, approvals=approvals)
+        return replace(gate, approvals=approvals, authority=authority)
     if len(approvals) > 1:
         authority = f"{authority} ({', '.join(map(str, approvals))})"
     return replace(gate, approvals=approvals, decision=decision, authority=authority)
@@ -117,13 +117,8 @@ def authority_of(actor: Actor, key: ContextKey, policy: ApprovalPolicy, level: i
 
 def edited(gated: Draft, decision: GateDecision, payloads: PayloadRegistry, max_bytes: int) -> Draft | Malformed:
     """Return the proposal that a person puts in the place of a gated one: their own, with another payload."""
-    wire, by = decision.payload or {}, str(decision.by)
-    original = gated.proposal
-    try:
-        payload = payloads.decode(str(wire["family"]), int(str(wire["version"])), canonical(wire["body"]))
-    except (PayloadError, KeyError, ValueError) as error:
-        return Malformed(by, original.key, original.id, "invalid_payload", printable(str(error)))
-    return draft(replace(original, payload=payload, confidence=1.0, provenance=by), by, payloads, max_bytes)
+    made = reworded(gated.proposal, decision.payload or {}, str(decision.by), payloads, max_bytes)
+    return made if isinstance(made, Malformed) else replace(made, supersedes=gated.supersedes)
 
 
 def _timed_out(gate: Gate, decision: GateDecision, policy: ApprovalPolicy) -> Gate | Refused:

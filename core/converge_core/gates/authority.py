@@ -13,7 +13,8 @@ from converge_core.context.keys import ContextKey
 from converge_core.errors import MisuseError
 from converge_core.ledger.canonical import JsonValue
 
-_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+_DATE = r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
+_INSTANT = re.compile(rf"{_DATE}T([01]\d|2[0-3]):[0-5]\d:[0-5]\dZ", re.ASCII)
 
 
 def instant(text: str) -> str:
@@ -21,7 +22,7 @@ def instant(text: str) -> str:
 
     A date alone is the last second of that day. Raises MisuseError for anything else.
     """
-    moment = f"{text}T23:59:59Z" if re.fullmatch(r"\d{4}-\d\d-\d\d", text) else text
+    moment = f"{text}T23:59:59Z" if len(text) == len("2026-10-31") else text
     if not _INSTANT.fullmatch(moment):
         raise MisuseError(f"{text[:40]!r} is no moment of the form 2026-10-31T18:00:00Z, nor a date")
     return moment

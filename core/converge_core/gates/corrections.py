@@ -2,21 +2,26 @@
 
 The correction of ``seeds/claim:7`` is the fact ``seeds/claim:7~2``, the next one ``seeds/claim:7~3``. Readers see the
 last of them; `Context.history` has them all. Whoever depends on the fact is woken by its correction as by any new fact.
+
+What was concluded from the old fact may then be concluded otherwise, and that is no contradiction: a proposal for a
+fact that cites a corrected one is a *revision* of it, and takes its place under the next id in the same way. So a
+correction spreads as far as its consequences do. A conclusion that nobody states anew stays as it is, and shows by its
+evidence what it rests on.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from enum import StrEnum
 
 from converge_core.context.facts import Actor, AnyFact
 from converge_core.context.payloads import PayloadRegistry
 from converge_core.context.state import Context
-from converge_core.errors import PayloadError
-from converge_core.gates.answers import Refused, Sanction, authority_of, owns
+from converge_core.gates.answers import Refused, Sanction, authority_of
 from converge_core.gates.authority import ApprovalPolicy
-from converge_core.gates.drafts import DEFAULT_MAX_PAYLOAD_BYTES, Draft, Malformed, draft
-from converge_core.ledger.canonical import canonical
+from converge_core.gates.drafts import DEFAULT_MAX_PAYLOAD_BYTES, Draft, Malformed, draft, reworded
+from converge_core.gates.promotion import ENGINE_GATE
 from converge_core.ledger.events import CorrectionEvent
 
 CORRECTION_GATE = "correction"
@@ -32,16 +37,6 @@ class CorrectionReason(StrEnum):
     SYSTEM_RECONCILIATION = "system_reconciliation"
 
 
-@dataclass(frozen=True, slots=True)
-class Correction:
-    """A correction that may be judged: the fact it is for, the proposal that is to supersede it, and who answers."""
-
-    fact: AnyFact
-    draft: Draft
-    sanction: Sanction
-    reason_code: CorrectionReason
-
-
 def correction(
     event: CorrectionEvent,
     ctx: Context,
@@ -49,8 +44,11 @@ def correction(
     policy: ApprovalPolicy,
     now: str,
     max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES,
-) -> Correction | Refused:
-    """Return what a correction asks for, or why it does not count. ``now`` is the latest moment known."""
+) -> tuple[Draft, Sanction] | Refused:
+    """Return what a correction proposes and what lets it in, or why it does not count.
+
+    ``now`` is the latest moment known.
+    """
     fact = ctx.resolve(event.fact)
     if fact is None:
         return Refused("unknown_fact", f"there is no fact {event.fact!r}")
@@ -58,31 +56,57 @@ def correction(
     if versions[-1] is not fact:
         return Refused("already_superseded", f"{fact.ref} is superseded by {versions[-1].ref}")
     try:
-        actor, reason_code = Actor.parse(event.actor), CorrectionReason(event.reason_code)
+        actor = Actor.parse(event.actor)
+        CorrectionReason(event.reason_code)
     except ValueError as error:
         return Refused("invalid_correction", str(error))
-    if owns(actor, fact.proposer, fact.provenance):
-        return Refused("own_proposal", f"{actor} proposed it, and may not correct it alone")
     authority = authority_of(actor, fact.key, policy, policy.levels, now)
     if isinstance(authority, Refused):
         return authority
-    made = _superseding(event, fact, len(versions) + 1, versions[0].id, payloads, max_payload_bytes)
+    if policy.needs > 1 and fact.promotion.gate_id != ENGINE_GATE:
+        return Refused("needs_more", f"{policy.needs} people let {fact.ref} in; one alone may not correct it")
+    original = replace(fact.as_proposal(), id=_next_id(versions, ctx), evidence=(fact.ref,))
+    made = reworded(original, event.payload, event.actor, payloads, max_payload_bytes)
     if isinstance(made, Malformed):
         return Refused(made.code, made.reason)
-    return Correction(fact, made, Sanction(CORRECTION_GATE, actor, authority), reason_code)
+    if fact.same_content(made.proposal):
+        return Refused("unchanged", f"{fact.ref} says that already")
+    return replace(made, supersedes=fact), Sanction(CORRECTION_GATE, actor, authority)
 
 
-def _superseding(
-    event: CorrectionEvent, fact: AnyFact, number: int, first_id: str, payloads: PayloadRegistry, max_payload_bytes: int
-) -> Draft | Malformed:
-    """Return the proposal that supersedes a fact: another payload under the next id, citing what it corrects."""
-    wire = event.payload
-    new_id = f"{first_id}~{number}"
-    try:
-        payload = payloads.decode(str(wire["family"]), int(str(wire["version"])), canonical(wire["body"]))
-    except (PayloadError, KeyError, ValueError) as error:
-        return Malformed(event.actor, fact.key, new_id, "invalid_payload", str(error))
-    proposal = replace(
-        fact.as_proposal(), id=new_id, payload=payload, confidence=1.0, provenance=event.actor, evidence=(fact.ref,)
-    )
-    return draft(proposal, event.actor, payloads, max_payload_bytes)
+def revision(
+    item: Draft,
+    versions: Sequence[AnyFact],
+    ctx: Context,
+    payloads: PayloadRegistry,
+    max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES,
+) -> Draft | Malformed | None:
+    """Return a proposal for an existing fact as what is to supersede it, or None where it just contradicts it.
+
+    ``versions`` are the fact and those that superseded it. The last one may be revised when what it was concluded from
+    has been superseded, and what the proposal cites has not: by whoever proposed it, and where a person has let it in,
+    by anybody, with a person's consent.
+    """
+    current = versions[-1]
+    ground = next((fact for fact in reversed(versions) if fact.promotion.gate_id != CORRECTION_GATE), current)
+    if not _is_stale(ground.evidence, ctx) or _is_stale(map(str, item.proposal.evidence), ctx):
+        return None
+    made = replace(item.proposal, id=_next_id(versions, ctx))
+    revised = draft(made, item.proposer, payloads, max_payload_bytes=max_payload_bytes)
+    if isinstance(revised, Malformed):
+        return revised
+    revised = replace(revised, supersedes=current)
+    return revised if revised.overrules_human or item.proposer == current.proposer else None
+
+
+def _is_stale(evidence: Iterable[str], ctx: Context) -> bool:
+    """Say whether a piece of evidence is a fact that another supersedes."""
+    return any((fact := ctx.resolve(ref)) is not None and not ctx.is_current(fact) for ref in evidence)
+
+
+def _next_id(versions: Sequence[AnyFact], ctx: Context) -> str:
+    """Return the id under which a fact is superseded: that of its first version, and the next free number."""
+    first, number = versions[0], len(versions) + 1
+    while ctx.resolve(f"{first.key}/{first.id}~{number}") is not None:
+        number += 1
+    return f"{first.id}~{number}"

@@ -15,7 +15,7 @@ from converge_core.context.facts import ActorKind, AnyFact, AnyProposal, fact_re
 from converge_core.context.keys import ContextKey
 from converge_core.context.payloads import DataPayload, FactPayload, FrozenDict, PayloadRegistry, TextPayload
 from converge_core.context.subjects import SubjectRef
-from converge_core.context.wire import proposal_hash, proposal_text, read_proposal
+from converge_core.context.wire import proposal_hash, proposal_text, read_proposal, stored_text
 from converge_core.errors import CanonicalError, ConvergeError, PayloadError
 from converge_core.ledger.canonical import JsonValue, canonical
 from converge_core.ledger.events import printable
@@ -29,7 +29,7 @@ DEFAULT_MAX_PAYLOAD_BYTES = 1 << 20
 class Draft:
     """A well-formed proposal; ``text`` is its canonical JSON, ``hash`` the SHA-256 of that, in hex.
 
-    ``supersedes`` is the fact whose place it is to take, where it corrects or revises one.
+    ``supersedes`` is the fact whose place it is to take, where it corrects or revises one; ``stored`` is as in `Fact`.
     """
 
     proposal: AnyProposal
@@ -37,6 +37,7 @@ class Draft:
     text: str
     hash: str
     supersedes: AnyFact | None = None
+    stored: str | None = None
 
     @property
     def content(self) -> tuple[str, str]:
@@ -117,7 +118,7 @@ def read_draft(value: Mapping[str, JsonValue], proposer: str, payloads: PayloadR
         _check_form(proposal, proposal.provenance)
     except _Refused as refused:
         raise ValueError(f"{refused.code}: {refused.reason}") from refused
-    return Draft(proposal, proposer, text, proposal_hash(text))
+    return Draft(proposal, proposer, text, proposal_hash(text), stored=stored_text(value, proposal, text))
 
 
 def reworded(

@@ -1,25 +1,29 @@
 """Flow gates: may this principal do this to that, now? A policy engine answers; the machine asks and obeys.
 
 A `FlowGateAuthorizer` is consulted for every proposal (``propose``), every proposal that has passed validation
-(``validate``), every promotion (``promote``), every advance of the run's phase (``advance_phase``) and the settling of
-the run (``commit``). It promotes, rejects with a reason, or escalates: then a human decides, and is in the next
-question as ``human_approval_present``. An authorizer that raises has rejected. What the engine states about a run is
-not asked about; it would be nobody's to refuse.
+(``validate``), every promotion (``promote``), every advance of the run's phase (``advance_phase``) and every fixed
+point (``commit``). It promotes, rejects with a reason, or escalates: then a human decides, and is in the next question
+as ``human_approval_present``; what the time-out of a gate has let through is not. An authorizer that raises, or answers
+with anything but a decision, has rejected.
+
+What the engine states about a run is not asked about; it would be nobody's to refuse. The exception is its
+`CommitmentPayload`: that a fixed point counts is the one statement that has consequences.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 from converge_core.context.authority import AuthorityLevel
-from converge_core.context.facts import ENGINE, AnyProposal, ProposedFact
+from converge_core.context.facts import ENGINE, Actor, ActorKind, AnyProposal, ProposedFact
 from converge_core.context.keys import KIND_OF_KEY, ContextKey
 from converge_core.context.payloads import FactPayload
 from converge_core.context.state import Context
 from converge_core.gates.drafts import Draft
+from converge_core.intent.root import RiskPosture, RootIntent
 from converge_core.ledger.canonical import JsonValue
 
 
@@ -34,7 +38,7 @@ class FlowAction(StrEnum):
 
 
 class FlowPhase(StrEnum):
-    """Where a run is on its way from intent to commitment; it advances in this order and never back."""
+    """Where a run is on its way from intent to commitment; it advances in this order, may skip, and never goes back."""
 
     INTENT = "intent"
     FRAMING = "framing"
@@ -50,7 +54,10 @@ class FlowPhase(StrEnum):
 
 
 class PhasePayload(FactPayload):
-    """A proposal to advance the run to a phase; promoted, it is the phase the run is in."""
+    """A proposal to advance the run to a phase; promoted, it is the phase the run is in.
+
+    To the last phase a run comes at its fixed point alone, by a `CommitmentPayload`.
+    """
 
     family: ClassVar[str] = "converge.flow.phase"
     phase: FlowPhase
@@ -59,12 +66,28 @@ class PhasePayload(FactPayload):
         return f"advance to {self.phase}"
 
     def objection(self, ctx: Context) -> str | None:
-        """Refuse to stand still or to go back."""
+        """Refuse to stand still, to go back, or to commit."""
+        if self.phase is FlowPhase.COMMITMENT:
+            return "a run is committed at its fixed point, by the engine"
         phase = current_phase(ctx)
         return None if phase.is_before(self.phase) else f"the run is in the phase {phase} already"
 
 
-class FlowOutcome(StrEnum):
+class CommitmentPayload(FactPayload):
+    """The engine's proposal to let a fixed point count: so many facts, to be committed. Nobody else may make it."""
+
+    family: ClassVar[str] = "converge.flow.commitment"
+    facts: int
+
+    def summary(self) -> str:
+        return f"commit {self.facts} facts"
+
+    def objection(self, ctx: Context) -> str | None:
+        """Refuse to commit to anything but what there is."""
+        return None if self.facts == ctx.version else f"there are {ctx.version} facts, not {self.facts}"
+
+
+class FlowGateOutcome(StrEnum):
     """What an authorizer decides."""
 
     PROMOTE = "promote"
@@ -92,29 +115,32 @@ class FlowGateResource:
 
 @dataclass(frozen=True, slots=True)
 class FlowGateInput:
-    """One question. ``amount`` is the proposal's, when its payload names a whole number ``amount``."""
+    """One question. ``amount`` is the proposal's, when its payload names a whole number ``amount``.
+
+    ``provenance`` is what the proposal says of where it comes from; for an observation, who brought it in from where.
+    ``risk_posture`` is the intent's.
+    """
 
     principal: FlowGatePrincipal
     resource: FlowGateResource
     action: FlowAction
     human_approval_present: bool = False
     amount: int | None = None
+    provenance: str = ""
+    risk_posture: RiskPosture = RiskPosture.BALANCED
     fields: Mapping[str, JsonValue] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the question as JSON, as policies and logs read it."""
-        value = asdict(self)
-        value["principal"]["authority"] = self.principal.authority.name.lower()
-        return value
 
 
 @dataclass(frozen=True, slots=True)
 class FlowGateDecision:
     """One answer; ``source`` names the policy that gave it."""
 
-    outcome: FlowOutcome
+    outcome: FlowGateOutcome
     reason: str = ""
     source: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.reason or 'no reason given'}{f' ({self.source})' if self.source else ''}"
 
 
 class FlowGateAuthorizer(Protocol):
@@ -138,6 +164,11 @@ class FlowSetup(Protocol):
         """Who answers, if anybody does."""
         ...
 
+    @property
+    def intent(self) -> RootIntent | None:
+        """What the run is for."""
+        ...
+
     def principal(self, proposer: str) -> FlowGatePrincipal:
         """Return who stands behind a proposal."""
         ...
@@ -151,7 +182,7 @@ class AllowAllFlowGateAuthorizer:
 
     def decide(self, question: FlowGateInput) -> FlowGateDecision:
         """Promote."""
-        return FlowGateDecision(FlowOutcome.PROMOTE, "everything is allowed", "allow_all")
+        return FlowGateDecision(FlowGateOutcome.PROMOTE, "everything is allowed", "allow_all")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,45 +194,84 @@ class RejectAllFlowGateAuthorizer:
 
     def decide(self, question: FlowGateInput) -> FlowGateDecision:
         """Reject."""
-        return FlowGateDecision(FlowOutcome.REJECT, self.reason, "reject_all")
+        return FlowGateDecision(FlowGateOutcome.REJECT, self.reason, "reject_all")
 
 
-def flow_steps(proposal: AnyProposal) -> tuple[FlowAction, ...]:
-    """Return what a valid proposal still has to be allowed: to be valid, and to be promoted or to advance the phase."""
-    last = FlowAction.ADVANCE_PHASE if isinstance(proposal.payload, PhasePayload) else FlowAction.PROMOTE
-    return FlowAction.VALIDATE, last
+NO_OBJECTION = FlowGateDecision(FlowGateOutcome.PROMOTE)
+BEFORE_VALIDATION, AFTER_VALIDATION = 0, 1
 
 
-def commitment() -> AnyProposal:
-    """Return the engine's proposal to let a fixed point count."""
-    payload = PhasePayload(phase=FlowPhase.COMMITMENT)
-    return ProposedFact(ContextKey.CONSENSUS_OUTCOMES, "commitment", payload, provenance=str(ENGINE))
+def flow_steps(item: Draft) -> tuple[tuple[FlowAction, ...], tuple[FlowAction, ...]]:
+    """Return what a proposal has to be allowed: `BEFORE_VALIDATION`, and `AFTER_VALIDATION`."""
+    payload = item.proposal.payload
+    if item.proposer == ENGINE.id:
+        return (), (FlowAction.COMMIT,) if type(payload) is CommitmentPayload else ()
+    last = FlowAction.ADVANCE_PHASE if isinstance(payload, PhasePayload) else FlowAction.PROMOTE
+    return (FlowAction.PROPOSE,), (FlowAction.VALIDATE, last)
+
+
+def commitment(facts: int) -> AnyProposal:
+    """Return the engine's proposal to let a fixed point of so many facts count."""
+    payload = CommitmentPayload(facts=facts)
+    return ProposedFact(ContextKey.CONSENSUS_OUTCOMES, f"commitment:{facts}", payload, provenance=str(ENGINE))
 
 
 def current_phase(ctx: Context) -> FlowPhase:
     """Return the phase that the run is in."""
+    if ctx.has(CommitmentPayload):
+        return FlowPhase.COMMITMENT
     phases = ctx.get(PhasePayload)
     return phases[-1].payload.phase if phases else FlowPhase.INTENT
 
 
-def ask(setup: FlowSetup, ctx: Context, item: Draft, action: FlowAction, sanction: object | None) -> FlowGateDecision:
-    """Ask the authorizer of a run about a proposal. An authorizer that raises has rejected."""
+def consult(
+    setup: FlowSetup, ctx: Context, item: Draft, actions: tuple[FlowAction, ...], approver: Actor | None
+) -> FlowGateDecision:
+    """Ask the authorizer of a run whether a proposal may be acted on in all of these ways.
+
+    ``approver`` has let the proposal through a human gate, if anybody has. Returns the first rejection, else the first
+    escalation that nobody has answered yet, else that all is well.
+    """
+    if setup.flow is None:
+        return NO_OBJECTION
+    escalated = None
+    for action in actions:
+        decision = _ask(setup.flow, _question(setup, ctx, item, action, approver))
+        match decision.outcome, approver:
+            case FlowGateOutcome.PROMOTE, _:
+                continue
+            case FlowGateOutcome.ESCALATE, None:
+                escalated = escalated or decision
+            case FlowGateOutcome.ESCALATE, Actor(kind=ActorKind.HUMAN):
+                continue  # what it asks for has happened
+            case _:
+                return FlowGateDecision(FlowGateOutcome.REJECT, f"{action}: {decision.reason}", decision.source)
+    return escalated or NO_OBJECTION
+
+
+def _question(setup: FlowSetup, ctx: Context, item: Draft, action: FlowAction, approver: Actor | None) -> FlowGateInput:
     proposal = item.proposal
     body = proposal.payload.body()
     fields = body if isinstance(body, Mapping) else {}
     amount = fields.get("amount")
     kind = KIND_OF_KEY[proposal.key].value
-    question = FlowGateInput(
+    return FlowGateInput(
         setup.principal(item.proposer),
         FlowGateResource(f"{proposal.key}/{proposal.id}", kind, current_phase(ctx)),
         action,
-        human_approval_present=sanction is not None,
+        human_approval_present=approver is not None and approver.kind is ActorKind.HUMAN,
         amount=amount if type(amount) is int else None,
+        provenance=proposal.provenance or "",
+        risk_posture=RiskPosture.BALANCED if setup.intent is None else setup.intent.risk_posture,
         fields=fields,
     )
-    if setup.flow is None:
-        return FlowGateDecision(FlowOutcome.PROMOTE)
+
+
+def _ask(authorizer: FlowGateAuthorizer, question: FlowGateInput) -> FlowGateDecision:
     try:
-        return setup.flow.decide(question)
+        decision = authorizer.decide(question)
     except Exception as error:  # an authorizer that cannot answer has not allowed it
-        return FlowGateDecision(FlowOutcome.REJECT, f"the authorizer raised {type(error).__name__}", setup.flow.name)
+        return FlowGateDecision(FlowGateOutcome.REJECT, f"the authorizer raised {type(error).__name__}", authorizer.name)
+    if isinstance(decision, FlowGateDecision) and isinstance(decision.outcome, FlowGateOutcome):
+        return decision
+    return FlowGateDecision(FlowGateOutcome.REJECT, "the authorizer answered with no decision", authorizer.name)

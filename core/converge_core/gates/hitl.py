@@ -191,10 +191,12 @@ class GateDecision:
         return cls(gate_id, Verdict.REJECT, _actor(by), reason, at=at)
 
     @classmethod
-    def edit(cls, gate_id: str, by: str | Actor, payload: FactPayload, reason: str | None = None) -> Self:
+    def edit(
+        cls, gate_id: str, by: str | Actor, payload: FactPayload, reason: str | None = None, *, at: str | None = None
+    ) -> Self:
         """Put another payload in its place: a new proposal of the human's, which passes the gates."""
         wire = {"body": payload.body(), "family": payload.family, "version": payload.version}
-        return cls(gate_id, Verdict.EDIT, _actor(by), reason, wire)
+        return cls(gate_id, Verdict.EDIT, _actor(by), reason, wire, at)
 
     @classmethod
     def defer(cls, gate_id: str, by: str | Actor, reason: str | None = None, *, at: str | None = None) -> Self:

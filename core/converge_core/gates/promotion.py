@@ -115,9 +115,10 @@ class PromotionGate:
     ) -> tuple[AnyFact, str]:
         """Make the fact of a validated proposal; also return the body of its ``fact_promoted`` entry."""
         draft = validated.draft
-        record = PromotionRecord(gate_id, self.policy_hash, approver, authority, draft.hash, cycle, lamport)
+        old = None if draft.supersedes is None else draft.supersedes.ref
+        record = PromotionRecord(gate_id, self.policy_hash, approver, authority, draft.hash, cycle, lamport, old)
         body = record.entry_body(draft.proposal.key, draft.proposal.id, draft.proposer)
-        return seal_fact(draft.proposal, draft.proposer, record, body), body
+        return seal_fact(draft.proposal, draft.proposer, record, body, draft.stored), body
 
 
 def _objection(payload: FactPayload, ctx: Context) -> str | None:

@@ -6,36 +6,29 @@ adapter's work, and making an engine of it is the composition root's.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, TypeAdapter, WrapValidator, model_validator
 
 from converge_core.context.keys import ContextKey, ProposalKind
 from converge_core.engine.setup import ConflictPolicy
 from converge_core.errors import MisuseError
+from converge_core.formations.kinds import Formation
+from converge_core.formations.profiles import SuggestorProfile
 from converge_core.gates.authority import ApprovalPolicy, AuthorityGrant, AuthorityScope
 from converge_core.gates.budgets import Budget
 from converge_core.gates.drafts import DEFAULT_MAX_PAYLOAD_BYTES
 from converge_core.gates.hitl import HitlPolicy, TimeoutAction, TimeoutPolicy
 from converge_core.gates.promotion import ValidationPolicy
-from converge_core.intent.criteria import Criterion
-from converge_core.intent.root import (
-    ConstraintSeverity,
-    IntentConstraint,
-    IntentKind,
-    RiskPosture,
-    RootIntent,
-    StopWhen,
-)
-from converge_core.intent.scope import Scope
+from converge_core.intent.root import IntentKind, RiskPosture, RootIntent, StopWhen
+from converge_core.intent.scope import Scope, TimeWindow
+from converge_core.intent.sections import Condition, ConstraintSection, CriterionSection, Section
+from converge_core.intent.truths import TruthDefinition, TruthForm, uphold
 from converge_core.invariants import InvariantClass
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-
-class IntentSection(_Section):
+class IntentSection(Section):
     """What is to be decided."""
 
     id: str = Field(min_length=1, max_length=128, description="Names the intent; the run's id begins with it.")
@@ -45,15 +38,34 @@ class IntentSection(_Section):
     stop_when: StopWhen = Field(default=StopWhen.FIXED_POINT, description="When the run may end.")
 
 
-class ConstraintSection(_Section):
-    """A condition by name; a hard one is a fact that every suggestor sees."""
+class WindowSection(Section):
+    """A period of time, as a value of the scope: dates, or moments in UTC, both included."""
 
-    key: str = Field(min_length=1, max_length=128, description="Its name.")
-    value: str = Field(description="What it demands.")
-    severity: ConstraintSeverity = Field(default=ConstraintSeverity.HARD, description="Whether it must hold.")
+    start: str | None = Field(default=None, alias="from", description="Its first date or moment.")
+    end: str | None = Field(default=None, alias="to", description="Its last.")
+
+    @model_validator(mode="after")
+    def _is_a_window(self) -> WindowSection:
+        self.window()
+        return self
+
+    def window(self) -> TimeWindow:
+        """Return the window as a scope takes it. Raises ValueError for one that is none."""
+        try:
+            return TimeWindow(self.start, self.end)
+        except MisuseError as error:
+            raise ValueError(str(error)) from error
 
 
-class BudgetSection(_Section):
+_VALUE = TypeAdapter(str)
+
+
+def _one_value(value: object, validate: Callable[[object], object]) -> object:
+    """Take a value of the scope in one of its forms, so that a fault is told of that form alone."""
+    return WindowSection.model_validate(value) if isinstance(value, Mapping) else _VALUE.validate_python(value)
+
+
+class BudgetSection(Section):
     """Hard limits. None of them is overshot."""
 
     cycles: int = Field(default=100, ge=0, description="The most cycles; the one that finds nothing left to do counts.")
@@ -79,7 +91,7 @@ class BudgetSection(_Section):
         )
 
 
-class InputSection(_Section):
+class InputSection(Section):
     """Facts to start from: the rows of a file, or inline ``items``."""
 
     key: ContextKey = Field(description="Where they go.")
@@ -104,7 +116,7 @@ class InputSection(_Section):
         return self
 
 
-class SuggestorSection(_Section):
+class SuggestorSection(Section):
     """A suggestor of the catalog, configured."""
 
     use: str = Field(description="Its name in the catalog: see `converge plugins`.")
@@ -113,17 +125,26 @@ class SuggestorSection(_Section):
     )
     pack: str | None = Field(default=None, min_length=1, description="The pack it belongs to.")
     optional: bool = Field(default=False, description="Whether it may fail without stopping the run.")
+    authority: Literal["advisory", "supervisory", "participatory", "sovereign"] | None = Field(
+        default=None, description="How much say it has, for a flow gate; its own, if absent."
+    )
+    domains: tuple[str, ...] | None = Field(
+        default=None, description="What it is entitled to speak about, for a flow gate; its own, if absent."
+    )
+    profile: SuggestorProfile | None = Field(
+        default=None, description="What a formation chooses it by; what is left out is its own."
+    )
     with_: dict[str, Any] = Field(default_factory=dict, alias="with", description="Its configuration.")
 
 
-class TimeoutSection(_Section):
+class TimeoutSection(Section):
     """What happens to a gate that nobody answers."""
 
     seconds: int = Field(default=1800, ge=0, description="How long a gate waits.")
     action: TimeoutAction = Field(default=TimeoutAction.REJECT, description="What follows.")
 
 
-class ApproverSection(_Section):
+class ApproverSection(Section):
     """Somebody who may decide: a person (`actor`), or the `members` of a `role`."""
 
     actor: str | None = Field(default=None, min_length=1, description="One person, by name.")
@@ -147,7 +168,7 @@ class ApproverSection(_Section):
         return AuthorityGrant(self.actor or str(self.role), members, AuthorityScope(self.keys, self.until), self.level)
 
 
-class HitlSection(_Section):
+class HitlSection(Section):
     """Which proposals a human must decide."""
 
     confidence_at_most: float | None = Field(default=None, ge=0, le=1, description="Ask at this confidence or below.")
@@ -173,7 +194,7 @@ class HitlSection(_Section):
         return HitlPolicy(self.confidence_at_most, self.keys, self.kinds, self.suggestors, timeout, approval)
 
 
-class ValidationSection(_Section):
+class ValidationSection(Section):
     """What every proposal has to pass."""
 
     require: tuple[str, ...] = Field(default=(), description="Registered checks, run in this order.")
@@ -186,68 +207,81 @@ class ValidationSection(_Section):
         return ValidationPolicy(self.require, self.max_payload_bytes)
 
 
-class GatesSection(_Section):
+class FlowSection(Section):
+    """Who is asked whether a proposal may be made, pass, and count."""
+
+    use: str = Field(description="`allow_all`, `reject_all`, `cedar`, or what a plugin offers.")
+    with_: dict[str, Any] = Field(default_factory=dict, alias="with", description="Its configuration.")
+
+
+class DetectorSection(Section):
+    """What finds tensions between facts."""
+
+    use: str = Field(description="Its name in the catalog: see `converge plugins --offers`.")
+    name: str | None = Field(
+        default=None, min_length=1, max_length=128, description="Its name in this run; `use` if absent."
+    )
+    with_: dict[str, Any] = Field(default_factory=dict, alias="with", description="Its configuration.")
+
+
+class GatesSection(Section):
     """How proposals become facts."""
 
+    flow: FlowSection | None = Field(default=None, description="A flow gate; none without this section.")
     hitl: HitlSection | None = Field(default=None, description="Human gates; none without this section.")
     validation: ValidationSection = Field(default=ValidationSection(), description="What every proposal has to pass.")
     conflict: ConflictPolicy = Field(default=ConflictPolicy.STOP, description="What a contradiction of a fact does.")
 
 
-class _Condition(_Section):
-    cel: str | None = Field(default=None, min_length=1, description="A CEL expression that must be true.")
-    use: str | None = Field(default=None, description="The name of a registered condition, instead of `cel`.")
-    with_: dict[str, Any] = Field(default_factory=dict, alias="with", description="Its configuration.")
-
-    @model_validator(mode="after")
-    def _one_form(self) -> _Condition:
-        if (self.cel is None) == (self.use is None):
-            raise ValueError("give either `cel` or `use`")
-        if self.cel is not None and self.with_:
-            raise ValueError("`with` belongs to `use`, not to `cel`")
-        return self
-
-
-class InvariantSection(_Condition):
+class InvariantSection(Condition):
     """What must hold, whoever proposes what."""
 
     name: str = Field(min_length=1, max_length=128, description="Its name, unique within its class.")
     class_: InvariantClass = Field(alias="class", description="When it is checked.")
 
 
-class CriterionSection(_Condition):
-    """What the intent calls success."""
-
-    id: str = Field(min_length=1, max_length=128, description="Its name in results.")
-    description: str = Field(default="", description="What it means, for people.")
-    required: bool = Field(default=True, description="Whether the run fails (exit 8) when it is not met.")
-
-
-class IntentDocument(_Section):
+class IntentDocument(Section):
     """The whole file."""
 
     intent: IntentSection = Field(description="What is to be decided.")
-    scope: tuple[dict[str, str], ...] = Field(default=(), description="What it is about, such as `product: expenses`.")
+    truths: tuple[TruthForm, ...] = Field(
+        default=(), description="What it upholds: the names of truths, YAML files of them, or truths right here."
+    )
+    scope: tuple[dict[str, Annotated[str | WindowSection, WrapValidator(_one_value)]], ...] = Field(
+        default=(), description="What it is about, such as `product: expenses`."
+    )
     constraints: tuple[ConstraintSection, ...] = Field(default=(), description="What it has to respect.")
     budget: BudgetSection = Field(default=BudgetSection(), description="Hard limits.")
     packs: tuple[str, ...] = Field(default=(), description="Ask only suggestors of these packs, and those of no pack.")
     inputs: tuple[InputSection, ...] = Field(default=(), description="What the run starts from.")
     suggestors: tuple[SuggestorSection, ...] = Field(min_length=1, description="Who may propose, in merge order.")
+    formation: Formation | None = Field(
+        default=None, description="Which of the suggestors are asked; all of them, if absent."
+    )
     gates: GatesSection = Field(default=GatesSection(), description="How proposals become facts.")
+    detectors: tuple[DetectorSection, ...] = Field(default=(), description="What finds tensions between facts.")
     invariants: tuple[InvariantSection, ...] = Field(default=(), description="What must hold.")
     success: tuple[CriterionSection, ...] = Field(default=(), description="What is success.")
 
-    def root_intent(self) -> RootIntent:
-        """Return the constitution of the run."""
-        return RootIntent(
+    def root_intent(self, truths: Sequence[TruthDefinition] = ()) -> RootIntent:
+        """Return the constitution of the run, with what its truths bring."""
+        intent = RootIntent(
             id=self.intent.id,
             kind=self.intent.kind,
             objective=self.intent.objective,
-            scope=Scope(tuple(pair for item in self.scope for pair in item.items())),
-            success=tuple(Criterion(c.id, c.description, c.required) for c in self.success),
+            scope=Scope(
+                tuple(
+                    (name, value if isinstance(value, str) else value.window())
+                    for item in self.scope
+                    for name, value in item.items()
+                )
+            ),
+            success=tuple(section.criterion() for section in self.success),
             budget=self.budget.budget(),
             active_packs=self.packs,
             stop_when=self.intent.stop_when,
             risk_posture=self.intent.risk_posture,
-            constraints=tuple(IntentConstraint(c.key, c.value, c.severity) for c in self.constraints),
+            constraints=tuple(section.constraint() for section in self.constraints),
+            formation=self.formation,
         )
+        return uphold(intent, truths)

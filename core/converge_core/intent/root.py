@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar, Self
@@ -12,7 +12,9 @@ from converge_core.context.facts import AnyProposal, ProposedFact
 from converge_core.context.keys import ContextKey
 from converge_core.context.payloads import FactPayload
 from converge_core.errors import Problem
+from converge_core.formations.kinds import Formation, OpenClawFormation, formation_to_json, read_formation
 from converge_core.gates.budgets import Budget
+from converge_core.gates.drafts import MAX_ID_BYTES
 from converge_core.intent.criteria import Criterion
 from converge_core.intent.scope import Scope
 from converge_core.ledger.canonical import JsonValue, canonical
@@ -28,6 +30,37 @@ class IntentKind(StrEnum):
     RISK_ASSESSMENT = "risk_assessment"
     CONTENT_GENERATION = "content_generation"
     CUSTOM = "custom"
+
+    @property
+    def suggested_keys(self) -> tuple[ContextKey, ...]:
+        """The keys that an intent of this kind usually works with."""
+        return _SUGGESTED_KEYS[self]
+
+
+_SUGGESTED_KEYS: Mapping[IntentKind, tuple[ContextKey, ...]] = {
+    IntentKind.GROWTH_STRATEGY: (
+        ContextKey.SEEDS,
+        ContextKey.SIGNALS,
+        ContextKey.COMPETITORS,
+        ContextKey.STRATEGIES,
+        ContextKey.EVALUATIONS,
+    ),
+    IntentKind.SCHEDULING: (ContextKey.SEEDS, ContextKey.CONSTRAINTS, ContextKey.STRATEGIES),
+    IntentKind.RESOURCE_OPTIMIZATION: (
+        ContextKey.SEEDS,
+        ContextKey.CONSTRAINTS,
+        ContextKey.STRATEGIES,
+        ContextKey.EVALUATIONS,
+    ),
+    IntentKind.RISK_ASSESSMENT: (
+        ContextKey.SEEDS,
+        ContextKey.SIGNALS,
+        ContextKey.HYPOTHESES,
+        ContextKey.EVALUATIONS,
+    ),
+    IntentKind.CONTENT_GENERATION: (ContextKey.SEEDS, ContextKey.CONSTRAINTS, ContextKey.STRATEGIES),
+    IntentKind.CUSTOM: (ContextKey.SEEDS,),
+}
 
 
 class RiskPosture(StrEnum):
@@ -66,6 +99,14 @@ class ConstraintPayload(FactPayload):
         return f"{self.name}={self.value}"
 
 
+@dataclass(frozen=True, slots=True)
+class UpheldTruth:
+    """A truth that an intent upholds: its key, and the hash of its definition. See `converge_core.intent.truths`."""
+
+    key: str
+    hash: str
+
+
 class StopWhen(StrEnum):
     """When a run may end."""
 
@@ -75,7 +116,10 @@ class StopWhen(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RootIntent:
-    """A goal, what it is about, how success is told, and what it may cost. ``budget`` None takes the engine's."""
+    """A goal, what it is about, how success is told, and what it may cost. ``budget`` None takes the engine's.
+
+    At its ``approval_points`` a human decides about everything, whatever the engine's policy asks about besides.
+    """
 
     id: str
     kind: IntentKind = IntentKind.CUSTOM
@@ -87,6 +131,14 @@ class RootIntent:
     stop_when: StopWhen = StopWhen.FIXED_POINT
     risk_posture: RiskPosture = RiskPosture.BALANCED
     constraints: tuple[IntentConstraint, ...] = ()
+    truths: tuple[UpheldTruth, ...] = ()
+    approval_points: tuple[ContextKey, ...] = ()
+    formation: Formation | None = None
+
+    @property
+    def hard_constraints(self) -> tuple[IntentConstraint, ...]:
+        """The constraints that must hold."""
+        return tuple(constraint for constraint in self.constraints if constraint.severity is ConstraintSeverity.HARD)
 
     def constraint_proposals(self) -> tuple[AnyProposal, ...]:
         """Return the hard constraints as inputs of the run: ``constraints/intent:{key}``."""
@@ -97,30 +149,43 @@ class RootIntent:
                 ConstraintPayload(name=constraint.key, value=constraint.value),
                 provenance=f"intent:{self.id}",
             )
-            for constraint in self.constraints
-            if constraint.severity is ConstraintSeverity.HARD
+            for constraint in self.hard_constraints
         )
 
     def faults(self) -> tuple[Problem, ...]:
         """Return everything that is wrong with the intent; nothing when it can be run."""
-        found = []
-        if not self.id.strip():
-            found.append(Problem("id", "an intent needs an id"))
-        for what, names in (
+        named: list[tuple[str, Sequence[str]]] = [
+            ("id", [self.id]),
+            ("scope", [name for name, _ in self.scope.constraints]),
             ("success", [criterion.id for criterion in self.success]),
             ("constraints", [constraint.key for constraint in self.constraints]),
-        ):
-            found += [Problem(what, f"{name!r} stands there twice") for name, n in Counter(names).items() if n > 1]
+            ("packs", self.active_packs),
+            ("truths", [truth.key for truth in self.truths]),
+        ]
+        found = [Problem(what, "a name is blank") for what, names in named for name in names if not name.strip()]
+        for what, names in named:
+            if what != "scope":  # a dimension may have several values
+                found += [Problem(what, f"{name!r} stands there twice") for name, n in Counter(names).items() if n > 1]
+        for proposal in self.constraint_proposals():
+            if not proposal.id.isprintable() or len(proposal.id.encode()) > MAX_ID_BYTES:
+                found.append(Problem("constraints", f"{proposal.id!r:.80} cannot name a fact"))
+            if (outside := self.scope.excludes(proposal)) is not None:
+                found.append(Problem("constraints", f"{proposal.id} is out of the intent's own scope: {outside}"))
         if self.stop_when is StopWhen.CRITERIA_MET and not any(criterion.required for criterion in self.success):
             found.append(Problem("stop_when", "criteria_met needs a required success criterion"))
+        is_open = isinstance(self.formation, OpenClawFormation)
+        if is_open and not any(criterion.required for criterion in self.success):
+            found.append(Problem("formation", "an open one needs a required success criterion to try for"))
         return tuple(found)
 
     def to_json(self) -> dict[str, JsonValue]:
         """Return the intent as it stands in the ledger."""
         return {
             "active_packs": self.active_packs,
+            "approval_points": [key.value for key in self.approval_points],
             "constraints": [{"key": c.key, "severity": c.severity.value, "value": c.value} for c in self.constraints],
             "budget": None if self.budget is None else self.budget.to_json(),
+            "formation": None if self.formation is None else formation_to_json(self.formation),
             "id": self.id,
             "kind": self.kind.value,
             "objective": self.objective,
@@ -128,6 +193,7 @@ class RootIntent:
             "scope": self.scope.to_json(),
             "stop_when": self.stop_when.value,
             "success": [{"description": c.description, "id": c.id, "required": c.required} for c in self.success],
+            "truths": [{"hash": truth.hash, "key": truth.key} for truth in self.truths],
         }
 
     @classmethod
@@ -137,7 +203,7 @@ class RootIntent:
             id=value["id"],
             kind=IntentKind(value["kind"]),
             objective=value["objective"],
-            scope=Scope(tuple(pair for item in value["scope"] for pair in item.items())),
+            scope=Scope.from_json(value["scope"]),
             success=tuple(Criterion(**item) for item in value["success"]),
             budget=None if value["budget"] is None else Budget.from_json(value["budget"]),
             active_packs=tuple(value["active_packs"]),
@@ -147,6 +213,9 @@ class RootIntent:
                 IntentConstraint(item["key"], item["value"], ConstraintSeverity(item["severity"]))
                 for item in value["constraints"]
             ),
+            truths=tuple(UpheldTruth(item["key"], item["hash"]) for item in value["truths"]),
+            approval_points=tuple(ContextKey(key) for key in value["approval_points"]),
+            formation=None if value["formation"] is None else read_formation(value["formation"]),
         )
 
     @property

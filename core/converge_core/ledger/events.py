@@ -134,23 +134,30 @@ class FactCarried(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputAdmitted(Event):
-    """An input at the door: a proposal that no suggestor made. ``cycle`` is there when the run had begun already."""
+    """An input at the door: a proposal that no suggestor made. ``cycle`` is there when the run had begun already.
+
+    ``content_hash`` is there for an observation: the SHA-256 of what was observed, as its receipt has it.
+    """
 
     kind: ClassVar[str] = "input_admitted"
     is_input: ClassVar[bool] = True
     proposer: str
     proposal: str | Mapping[str, JsonValue]
     cycle: int | None = None
+    content_hash: str | None = None
 
     @property
     def parsed(self) -> Mapping[str, JsonValue]:
         """The proposal as JSON."""
-        return cast("Mapping[str, JsonValue]", parse(_text(self.proposal)))
+        return cast(
+            "Mapping[str, JsonValue]", parse(self.proposal) if isinstance(self.proposal, str) else self.proposal
+        )
 
     def body(self) -> str:
+        said = "" if self.content_hash is None else f'"content_hash":{canonical(self.content_hash)},'
         cycle = "" if self.cycle is None else f'"cycle":{self.cycle},'
         return (
-            f'{{{cycle}"kind":"input_admitted","proposal":{_text(self.proposal)},'
+            f'{{{said}{cycle}"kind":"input_admitted","proposal":{_text(self.proposal)},'
             f'"proposer":{canonical(self.proposer)}}}'
         )
 
@@ -279,7 +286,11 @@ class SuggestorFailedEvent(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProposalMade(Event):
-    """A proposal that no input brought: the engine's own statement, or what a human's edit makes of a gated one."""
+    """A proposal that no input brought as it is.
+
+    The engine's own statement; what a human's edit or correction makes of another; a conclusion that is to take the
+    place of one that rests on a corrected fact.
+    """
 
     kind: ClassVar[str] = "proposal_made"
     cycle: int
@@ -365,8 +376,20 @@ class ApprovalCounted(Event):
     kind: ClassVar[str] = "approval_counted"
     gate: str
     actor: str
+    authority: str
     have: int
     needs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateDecided(Event):
+    """The answer just given decides a gate: whose it was, and the authority it used."""
+
+    kind: ClassVar[str] = "gate_decided"
+    gate: str
+    verdict: str
+    actor: str
+    authority: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -402,18 +425,6 @@ class CorrectionRefused(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FactSuperseded(Event):
-    """A correction was promoted: readers see ``by`` where they saw ``fact``. Both stay in the log."""
-
-    kind: ClassVar[str] = "fact_superseded"
-    cycle: int
-    fact: str
-    by: str
-    actor: str
-    reason_code: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class InvariantViolatedEvent(Event):
     """An invariant does not hold. ``facts`` are the ones it names."""
 
@@ -440,11 +451,11 @@ class CriterionEvaluated(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPaused(Event):
-    """The run waits for decisions on these gates."""
+    """The run waits for people: so many gates are open."""
 
     kind: ClassVar[str] = "run_paused"
     cycle: int
-    gates: tuple[str, ...]
+    waiting: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -482,9 +493,9 @@ EVENTS: dict[str, type[Event]] = {
         ProposalGated,
         DecisionRefused,
         ApprovalCounted,
+        GateDecided,
         FactPromoted,
         CorrectionRefused,
-        FactSuperseded,
         InvariantViolatedEvent,
         CriterionEvaluated,
         RunPaused,

@@ -10,7 +10,6 @@ has the form that the readers rely on, or is refused.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -69,6 +68,7 @@ class RecordedGate:
     proposal_hash: str
     approvals: list[events.ApprovalCounted] = field(default_factory=list)
     decision: events.DecisionReceived | None = None
+    authority: str | None = None
     edited: str | None = None
 
     @property
@@ -93,7 +93,7 @@ class History:
     superseded: dict[str, str] = field(default_factory=dict)
     _proposals: dict[tuple[str, str], _Proposed] = field(default_factory=dict)
     _gates_by_place: dict[tuple[int, str], list[RecordedGate]] = field(default_factory=dict)
-    _waiting: deque[events.CorrectionEvent] = field(default_factory=deque)
+    _asked_for: events.CorrectionEvent | None = None
     _corrections: dict[str, events.CorrectionEvent] = field(default_factory=dict)
     _answered: events.DecisionReceived | None = None
 
@@ -139,19 +139,16 @@ class History:
                 self._promote(sequence, event)
             case events.ProposalGated():
                 self._open(event)
-            case events.DecisionReceived() if event.gate in self.gates:
-                self._decide(event)
-            case events.ApprovalCounted() if event.gate in self.gates:
+            case events.DecisionReceived():
+                self._answered = event
+            case events.ApprovalCounted():
                 self.gates[event.gate].approvals.append(event)
-                self._undecide(event.gate)
-            case events.DecisionRefused():
-                self._undecide(event.gate)
+            case events.GateDecided():
+                self._decide(event)
             case events.CorrectionEvent():
-                self._waiting.append(event)
+                self._asked_for = event
             case events.CorrectionRefused():
-                self._waiting.pop()
-            case events.FactSuperseded():
-                self._supersede(event)
+                self._asked_for = None
             case events.ProposalRejected() | events.ProposalConflicted() | events.ProposalDuplicate():
                 self.refused.append(event)
             case events.SuggestorFailedEvent():
@@ -186,6 +183,7 @@ class History:
             raise ValueError(f"{ref} is promoted for a proposal of another fact")
         gates = self._gates_by_place.get((event.cycle, ref), ())
         gate = next((gate for gate in gates if event.proposal in (gate.proposal_hash, gate.edited)), None)
+        self._supersede(ref, event.supersedes)
         self.facts[ref] = RecordedFact(
             proposed.proposal,
             event.to_json(),
@@ -202,22 +200,18 @@ class History:
         self.gates[event.gate] = gate
         self._gates_by_place.setdefault((event.cycle, gate.ref), []).append(gate)
 
-    def _decide(self, event: events.DecisionReceived) -> None:
-        """Take an answer for a decision until the next entry says that it is not one."""
+    def _decide(self, event: events.GateDecided) -> None:
+        """The answer that came before this entry has decided its gate."""
+        answer = self._answered
+        if answer is None or answer.gate != event.gate:
+            raise ValueError(f"{event.gate} is decided, and nobody has answered")
         gate = self.gates[event.gate]
-        self._answered = event if gate.decision is None and event.verdict in _FINAL else None
-        gate.decision = gate.decision or self._answered
-
-    def _undecide(self, gate_id: str) -> None:
-        """The answer just given was refused, or others have to join it: what it decided is open again."""
-        gate = self.gates.get(gate_id)
-        if gate is not None and gate.decision is not None and gate.decision is self._answered:
-            gate.decision = None
+        gate.decision, gate.authority = answer, event.authority
 
     def _tie(self, event: events.ProposalMade, name: str, proposal: Mapping[str, Any]) -> None:
         """Tie what a human has made to why: to the gate where it replaces a proposal, or to the correction asked for.
 
-        Corrections are acted on in the order in which they came.
+        What a correction makes stands right after it, unless it was refused.
         """
         for gate in self._gates_by_place.get((event.cycle, f"{proposal['key']}/{proposal['id']}"), ()):
             decision = gate.decision
@@ -225,14 +219,17 @@ class History:
             if answered and gate.edited is None:
                 gate.edited = name
                 return
-        if self._waiting and self._waiting[0].actor == event.proposer:
-            self._corrections[name] = self._waiting.popleft()
+        if self._asked_for is not None and self._asked_for.actor == event.proposer:
+            self._corrections[name], self._asked_for = self._asked_for, None
 
-    def _supersede(self, event: events.FactSuperseded) -> None:
-        if event.fact not in self.facts or event.by not in self.facts:
-            raise ValueError(f"{event.by} is to supersede {event.fact}, and one of them is no fact")
-        if event.fact != event.by and event.by not in self.superseded:  # so nothing comes to supersede itself
-            self.superseded[event.fact] = event.by
+    def _supersede(self, ref: str, old: str | None) -> None:
+        """Note what a new fact takes the place of: a fact that came before it, so no chain of them is a circle."""
+        if ref in self.facts:
+            raise ValueError(f"{ref} is promoted twice")
+        if old is not None:
+            if old not in self.facts or old in self.superseded:
+                raise ValueError(f"{ref} is to supersede {old}, which is no current fact")
+            self.superseded[old] = ref
 
 
 class _Proposed(NamedTuple):
@@ -241,10 +238,6 @@ class _Proposed(NamedTuple):
     proposal: Mapping[str, Any]
     sequence: int
     kind: str
-
-
-_FINAL = ("approve", "reject", "edit")
-"""The verdicts that decide a gate."""
 
 
 def _check_proposal(proposal: Mapping[str, Any]) -> None:

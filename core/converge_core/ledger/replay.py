@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from converge_core.engine.changes import SetupChanged, differences
 from converge_core.engine.setup import constitution_of
-from converge_core.engine.steps import Execute
+from converge_core.engine.steps import AwaitDecision, Execute, Step, Stopped
 from converge_core.errors import LedgerCorrupt, MisuseError, PayloadError, ReplayDifference
 from converge_core.ledger.canonical import JsonValue, parse
 from converge_core.ledger.events import (
@@ -46,17 +46,17 @@ def replay(engine: Engine, entries: Sequence[Entry], *, accept_changes: bool = F
             return end.value  # type: ignore[no-any-return]  # what `steps` returns
 
 
-async def replay_live(engine: Engine, entries: Sequence[Entry]) -> Convergence:
+async def replay_live(engine: Engine, entries: Sequence[Entry], *, accept_changes: bool = False) -> Convergence:
     """Replay, and execute every deterministic suggestor again: its effect must be the recorded one, byte by byte.
 
-    Raises as `replay` does.
+    A call that was cut off is not repeated: that was the clock's doing. Raises as `replay` does.
     """
     effects: dict[tuple[int, str], int] = {}
     for place, entry in enumerate(entries):
         event = read_event(entry.body) if entry.kind == EffectReceived.kind else None
-        if isinstance(event, EffectReceived):
+        if isinstance(event, EffectReceived) and (event.failure or {}).get("code") != "timed_out":
             effects[event.cycle, event.suggestor] = place
-    replaying = steps(engine, entries)
+    replaying = steps(engine, entries, accept_changes=accept_changes)
     while True:
         try:
             step = next(replaying)
@@ -76,7 +76,10 @@ def steps(
 ) -> Generator[Execute, None, Convergence]:
     """Replay, and yield every `Execute` step that the machine comes to; see `replay`."""
     run = engine.rebuild(entries)
-    changed = changes(entries, run)
+    try:
+        changed = changes(entries, run)
+    except (TypeError, KeyError, AttributeError) as error:
+        raise LedgerCorrupt(run.run_id, 0, "the setup of a run", f"{type(error).__name__}: {error}") from error
     if changed and not accept_changes:
         raise SetupChanged(run.run_id, changed)
     place = fed = 0
@@ -91,13 +94,26 @@ def steps(
         if event is None or _comes_later(run, event):
             step = run.next()
             if not run.pending and (event is None or _comes_later(run, event)):
-                raise ReplayDifference(run.run_id, place, entries[place].body, "nothing")
+                raise ReplayDifference(run.run_id, place, entries[place].body, _standing(step))
             if isinstance(step, Execute):
                 yield step
+        elif changed and isinstance(event, EffectReceived) and not run.awaits(event.cycle, event.suggestor):
+            raise ReplayDifference(run.run_id, fed, entries[fed].body, f"nothing: nobody asked {event.suggestor!r}")
         else:
             _feed(run, event, fed)
             fed += 1
     return run
+
+
+def _standing(step: Step) -> str:
+    """Say why a machine derives nothing more without another input."""
+    match step:
+        case Execute():
+            return f"nothing: {', '.join(call.name for call in step.batch)} would have to answer in cycle {step.cycle}"
+        case AwaitDecision():
+            return f"nothing: {len(step.requests)} gate(s) would have to be decided"
+        case Stopped():
+            return f"nothing: it has stopped ({step.result.stop_reason})"
 
 
 def until_cycle(entries: Sequence[Entry], cycle: int) -> Sequence[Entry]:

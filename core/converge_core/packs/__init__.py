@@ -15,6 +15,7 @@ from converge_core.packs.contract import (
 )
 from converge_core.packs.limits import DeterminismSpec, SolveBudgets
 from converge_core.packs.payloads import (
+    GAP_DIGITS,
     Finding,
     PackInput,
     PackOutcome,
@@ -26,6 +27,7 @@ from converge_core.packs.payloads import (
 from converge_core.packs.suggestor import PackSuggestor
 
 __all__ = [
+    "GAP_DIGITS",
     "DeterminismSpec",
     "Finding",
     "Pack",

@@ -84,10 +84,12 @@ def examine_plan(invariants: Iterable[PlanInvariant[P, S]], problem: P, plan: S)
     for invariant in invariants:
         try:
             reason = invariant.check(problem, plan)
+            if reason is None:
+                continue
+            reason = printable(reason)
         except Exception as error:
-            reason = f"the check raised {type(error).__name__}: {error}"
-        if reason is not None:
-            findings.append(Finding(invariant=invariant.name, severity=invariant.severity, reason=printable(reason)))
+            reason = printable(f"the check raised {type(error).__name__}: {error}")
+        findings.append(Finding(invariant=invariant.name, severity=invariant.severity, reason=reason))
     return tuple(findings)
 
 

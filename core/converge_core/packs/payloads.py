@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from converge_core.context.payloads import FactPayload, FrozenObject
 
 GAP_DIGITS = 6
+"""Decimal places of a gap."""
 
 
 class SolverStop(StrEnum):
@@ -85,10 +86,10 @@ class SolverReport(BaseModel):
 
     def __str__(self) -> str:
         value = "no solution" if self.objective is None else f"objective {self.objective}"
-        if self.stop is SolverStop.OPTIMAL:
-            return f"{value}, optimal"
-        gap = "" if self.objective is None else ", gap unknown" if self.gap is None else f", gap {self.gap:.2%}"
         why = f" ({self.detail})" if self.detail else ""
+        if self.stop is SolverStop.OPTIMAL:
+            return f"{value}, optimal{why}"
+        gap = "" if self.objective is None else ", gap unknown" if self.gap is None else f", gap {self.gap:.2%}"
         return f"{value}{gap}, {self.stop} by {self.method}{why}"
 
 

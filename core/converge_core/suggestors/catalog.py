@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict
 
@@ -26,15 +26,52 @@ class NoConfig(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
+class Port(Generic[T]):
+    """The name under which something of the world is offered and asked for; T is what it is."""
+
+    name: str
+
+
+class Ports:
+    """What the world offers here, by port.
+
+    >>> ports = Ports().offer(CLOCK, lambda: 0)
+    """
+
+    def __init__(self) -> None:
+        self._offered: dict[Port[Any], object] = {}
+
+    def offer(self, port: Port[T], given: T) -> Self:
+        """Offer something under a port, in place of what stood there."""
+        self._offered[port] = given
+        return self
+
+    def find(self, port: Port[T]) -> T:
+        """Return what is offered under a port. Raises LookupError where nothing is."""
+        if port not in self._offered:
+            offered = ", ".join(sorted(repr(known.name) for known in self._offered)) or "nothing"
+            raise LookupError(f"the port {port.name!r} is not offered here; there is {offered}")
+        return cast("T", self._offered[port])
+
+
+NO_PORTS = Ports()
+
+
+@dataclass(frozen=True, slots=True)
 class Site:
     """Where an entry is used: the name it is given there, and what it may ask of the world.
 
     ``load`` turns ``module:callable`` into the callable if the intent's folder or an installed package holds it, and
-    raises LookupError otherwise.
+    raises LookupError otherwise. ``ports`` are what else is offered; an entry asks for one with `port`.
     """
 
     name: str
     load: Callable[[str], Callable[..., Any]]
+    ports: Ports = NO_PORTS
+
+    def port(self, port: Port[T]) -> T:
+        """Return what the world offers under a port. Raises LookupError where it offers nothing."""
+        return self.ports.find(port)
 
 
 @dataclass(frozen=True, slots=True)

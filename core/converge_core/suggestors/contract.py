@@ -18,6 +18,7 @@ from converge_core.context.keys import ContextKey
 from converge_core.context.payloads import FactPayload
 from converge_core.context.state import Context, Selector
 from converge_core.errors import ConvergeError, MisuseError
+from converge_core.formations.profiles import NEUTRAL, SuggestorProfile
 
 
 class Replayability(StrEnum):
@@ -62,7 +63,8 @@ class Suggestor:
     wake it; with none it is considered in every cycle. ``writes``, when not empty, are the only keys it may propose
     for. ``version`` and ``config`` (JSON) identify its behaviour in the ledger. A suggestor that is ``optional`` may
     fail without stopping the run. ``authority`` and ``domains`` are what a flow gate is told about it. ``journal`` says
-    whether its effects are written down as they arrive; None means yes unless it is deterministic.
+    whether its effects are written down as they arrive; None means yes unless it is deterministic. ``profile`` is what
+    a formation chooses it by.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Suggestor:
     journal: bool | None = None
     authority: AuthorityLevel = AuthorityLevel.ADVISORY
     domains: Iterable[str] = ()
+    profile: SuggestorProfile = NEUTRAL
 
     @property
     def provenance(self) -> str:
@@ -146,6 +149,7 @@ def suggestor(
     optional: bool = False,
     replayability: Replayability = Replayability.DETERMINISTIC,
     journal: bool | None = None,
+    profile: SuggestorProfile = NEUTRAL,
 ) -> Callable[[SuggestorFunction], FunctionSuggestor]: ...
 def suggestor(
     function: SuggestorFunction | None = None,
@@ -159,6 +163,7 @@ def suggestor(
     optional: bool = False,
     replayability: Replayability = Replayability.DETERMINISTIC,
     journal: bool | None = None,
+    profile: SuggestorProfile = NEUTRAL,
 ) -> FunctionSuggestor | Callable[[SuggestorFunction], FunctionSuggestor]:
     """Make a suggestor of a function that returns, yields or awaits proposals.
 
@@ -179,6 +184,7 @@ def suggestor(
             "optional": optional,
             "replayability": replayability,
             "journal": journal,
+            "profile": profile,
         }
         if accepts is not None:
             attributes["accepts"] = accepts

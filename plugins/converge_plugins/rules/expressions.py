@@ -138,6 +138,13 @@ class CelExpression(_CelText):
             return value
         raise CelEvaluationError(self, f"a condition is true or false, not {type_name(value)}")
 
+    def references(self, bindings: Bindings) -> tuple[str, ...]:
+        """Return the value of an expression that cites facts. Raises CelEvaluationError, also for anything else."""
+        value = self.evaluate(bindings)
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise CelEvaluationError(self, "facts are cited as a list of strings such as 'seeds/s1'")
+        return tuple(value)
+
 
 class Template(_CelText):
     """A text with ``{expression}`` parts: ``flag:{fact.id}``. Braces of the text itself are written ``{{`` and ``}}``.

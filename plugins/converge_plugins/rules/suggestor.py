@@ -171,7 +171,10 @@ class CelRule(Suggestor):
             rule.id.render(bindings),
             payload,
             confidence=_number(rule.confidence, bindings),
-            evidence=(*((fact.ref,) if rule.evidence else ()), *_citations(rule.cite, bindings)),
+            evidence=(
+                *((fact.ref,) if rule.evidence else ()),
+                *(() if rule.cite is None else rule.cite.references(bindings)),
+            ),
         )
 
 
@@ -211,12 +214,3 @@ def _number(expression: CelExpression, bindings: Bindings) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise CelEvaluationError(expression, f"a confidence is a number, not {type_name(value)}")
     return float(value)
-
-
-def _citations(expression: CelExpression | None, bindings: Bindings) -> tuple[str, ...]:
-    if expression is None:
-        return ()
-    value = expression.evaluate(bindings)
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise CelEvaluationError(expression, "`cite` is a list of strings such as 'seeds/s1'")
-    return tuple(value)

@@ -9,10 +9,10 @@ from converge_core import (
     AdmissionRequest,
     ContentHash,
     ContextState,
-    MisuseError,
     SubjectRef,
     TextPayload,
 )
+from converge_core.errors import AdmissionError
 from tests.core.stage import SIGNALS, engine_of, play
 
 REQUEST = AdmissionRequest(
@@ -39,9 +39,11 @@ def test_the_receipt_holds_what_the_submitter_can_check() -> None:
     assert receipt.content_hash == ContentHash.of("21 degrees")
 
 
-@pytest.mark.parametrize("field", ["actor", "source", "id", "content"])
-def test_a_blank_field_is_refused_by_name(field: str) -> None:
-    with pytest.raises(MisuseError, match=f"admission {field} must not be empty"):
+@pytest.mark.parametrize(
+    ("field", "what"), [("actor", "actor id"), ("source", "source"), ("id", "id"), ("content", "content")]
+)
+def test_a_blank_field_is_refused_by_name(field: str, what: str) -> None:
+    with pytest.raises(AdmissionError, match=f"admission {what} must not be empty"):
         replace(REQUEST, **{field: " "})  # type: ignore[arg-type]
 
 

@@ -54,7 +54,7 @@ def test_what_is_reserved_is_not_left_for_others() -> None:
 
 def test_a_refused_reservation_sets_nothing_aside() -> None:
     allowance = Allowance(tokens=100, cost_microusd=50)
-    with pytest.raises(BudgetRefused, match="^cost: 51 asked, 50 left$"):
+    with pytest.raises(BudgetRefused, match=r"^cost: 51 asked, 50 left$"):
         allowance.reserve(tokens=10, cost_microusd=51)
     assert (allowance.tokens, allowance.cost_microusd, allowance.used) == (100, 50, NOTHING)
 

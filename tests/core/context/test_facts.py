@@ -25,8 +25,8 @@ from converge_core import (
 )
 from converge_core.context.facts import AnyFact
 from converge_core.context.keys import KIND_OF_KEY
-from converge_core.gates.drafts import draft
 from converge_core.context.payloads import PayloadRegistry
+from converge_core.gates.drafts import Draft, draft
 from tests.core.stage import SEEDS, data, engine_of, play, seeded, text
 
 
@@ -123,6 +123,12 @@ def test_true_and_one_are_not_the_same_content() -> None:
 # --- nobody forges one ------------------------------------------------------------------------------------------------
 
 
+def said(id: str) -> Draft:
+    found = draft(text(id, provenance="me"), "me", PayloadRegistry())
+    assert isinstance(found, Draft)
+    return found
+
+
 def direct(fact: AnyFact) -> object:
     return Fact(**{field.name: getattr(fact, field.name) for field in dataclasses.fields(fact)})
 
@@ -144,18 +150,16 @@ def test_a_fact_is_made_by_the_gate_alone(fact: AnyFact, forge: Callable[[AnyFac
 
 @pytest.mark.parametrize("seal", [None, True, object()])
 def test_a_proposal_is_validated_by_the_gate_alone(seal: object) -> None:
-    drafted = draft(text("s1", provenance="me"), "me", PayloadRegistry())
+    drafted = said("s1")
     with pytest.raises(AuthorityError, match="a proposal is validated by the promotion gate alone"):
-        ValidatedProposal(drafted, seal)  # type: ignore[arg-type]
+        ValidatedProposal(drafted, seal)
 
 
 def test_a_validated_proposal_cannot_be_given_another_draft() -> None:
-    gate, payloads = PromotionGate(), PayloadRegistry()
-    first = draft(text("s1", provenance="me"), "me", payloads)
-    validated = gate.validate(first, seeded())  # type: ignore[arg-type]
+    validated = PromotionGate().validate(said("s1"), seeded())
     assert isinstance(validated, ValidatedProposal)
     with pytest.raises(AuthorityError):
-        dataclasses.replace(validated, draft=draft(text("s2", provenance="me"), "me", payloads))
+        dataclasses.replace(validated, draft=said("s2"))
 
 
 def test_a_copy_of_a_fact_is_the_same_fact(fact: AnyFact) -> None:

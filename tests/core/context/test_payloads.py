@@ -284,7 +284,7 @@ class InvoiceV3(FactPayload):
 
 
 def test_an_unknown_family_is_a_loud_error() -> None:
-    with pytest.raises(PayloadError, match="payload test.invoice v1: unknown family: the plugin .* is not loaded"):
+    with pytest.raises(PayloadError, match=r"payload test\.invoice v1: unknown family: the plugin .* is not loaded"):
         PayloadRegistry().decode("test.invoice", 1, "{}")
 
 

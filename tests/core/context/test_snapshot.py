@@ -16,6 +16,7 @@ from converge_core import (
     SnapshotError,
     SubjectRef,
     canonical,
+    replay,
     restore,
     snapshot,
 )
@@ -105,23 +106,19 @@ def changed(text: str, path: tuple[str | int, ...], change: Callable[[Any], Any]
     return canonical(value)
 
 
-FACT_PLACES = [
-    ("facts", 0, part, *rest)
-    for part, template in {
-        "promotion": dict.fromkeys(
-            "approver authority cycle gate id key kind lamport policy proposal proposer".split(), 0
-        ),
-        "proposal": {
-            "confidence": 0,
-            "evidence": [0, 0],
-            "id": 0,
-            "key": 0,
-            "payload": {"body": {"text": 0}, "family": 0, "version": 0},
-            "provenance": 0,
-            "subject": 0,
-        },
-    }.items()
-    for rest in places(template)
+RECORD = ("approver", "authority", "cycle", "gate", "id", "key", "kind", "lamport", "policy", "proposal", "proposer")
+PROPOSAL = {
+    "confidence": 0,
+    "evidence": [0, 0],
+    "id": 0,
+    "key": 0,
+    "payload": {"body": {"text": 0}, "family": 0, "version": 0},
+    "provenance": 0,
+    "subject": 0,
+}
+FACT_PLACES: list[tuple[str | int, ...]] = [
+    *(("facts", 0, "promotion", name) for name in RECORD),
+    *(("facts", 0, "proposal", *path) for path in places(PROPOSAL)),
 ]
 
 
@@ -233,3 +230,44 @@ def test_a_fact_of_a_registered_family_is_restored_with_its_class() -> None:
     payloads.register(Invoice)
     restored = restore(snapshot(context), facts_root(tuple(context.facts())), payloads)
     assert restored.get(Invoice)[0].payload.cents == 120
+
+
+class InvoiceV2(FactPayload):
+    family: ClassVar[str] = "test.invoice"
+    version: ClassVar[int] = 2
+    cents: int
+    currency: str
+
+
+def newer() -> PayloadRegistry:
+    """The registry of a program that has moved on."""
+    payloads = PayloadRegistry()
+    payloads.register(InvoiceV2, {1: lambda body: {**body, "currency": "EUR"}})  # type: ignore[dict-item]
+    return payloads
+
+
+def test_a_fact_of_an_older_version_is_restored_as_the_newer_and_stored_as_it_was() -> None:
+    text = snapshot(invoiced())
+    root = facts_root(tuple(invoiced().facts()))
+
+    context = restore(text, root, newer())
+
+    assert context.get(InvoiceV2)[0].payload == InvoiceV2(cents=120, currency="EUR")
+    assert snapshot(context) == text
+    assert list(restore(snapshot(context), root, newer()).facts()) == list(context.facts())
+
+
+def test_a_run_that_starts_from_facts_of_an_older_version_replays() -> None:
+    root = facts_root(tuple(invoiced().facts()))
+    engine = engine_of(payloads=newer())
+    played = play(engine, restore(snapshot(invoiced()), root, newer()))
+    assert played.result.integrity.merkle_root == root
+    replay(engine_of(payloads=newer()), played.log)
+
+
+def test_a_run_of_an_older_version_is_read_by_a_program_that_has_moved_on() -> None:
+    played = play(engine_of(), seeded().add_proposal(ProposedFact(SEEDS, "i1", Invoice(cents=120))))
+    run = replay(engine_of(payloads=newer()), played.log)
+    context = run.result().context
+    assert context.get(InvoiceV2)[0].payload.currency == "EUR"
+    assert snapshot(context) == snapshot(played.result.context)

@@ -153,7 +153,7 @@ class Watched(list[AnyFact]):
 
     def __getitem__(self, index: SupportsIndex | slice) -> AnyFact:  # type: ignore[override]
         self.looks += 1
-        return super().__getitem__(index)  # type: ignore[return-value, index]
+        return super().__getitem__(index)  # type: ignore[return-value]
 
     def __iter__(self):  # type: ignore[no-untyped-def]
         self.looks += len(self)

@@ -210,9 +210,7 @@ def hides_what_it_spends(ctx: Context) -> AgentEffect:
     return AgentEffect(usage=Usage(1))
 
 
-@pytest.mark.parametrize(
-    "function", [spends_and_breaks, holds_and_breaks, refuses_after_paying, hides_what_it_spends]
-)
+@pytest.mark.parametrize("function", [spends_and_breaks, holds_and_breaks, refuses_after_paying, hides_what_it_spends])
 def test_what_a_call_has_spent_counts_however_it_ends(function: Callable[[Context], AgentEffect]) -> None:
     rule = suggestor(name="rule", reads=SEEDS, optional=True)(function)
     played = play(engine_of(rule, budget=Budget(max_tokens=100)), seeded("s"))

@@ -28,7 +28,7 @@ from converge_core import (
     suggestor,
 )
 from converge_core.gates.stop import Converged, SuggestorFailed
-from tests.core.stage import SEEDS, SIGNALS, Played, Raises, Says, advance, engine_of, finish, play, refs, seeded, text
+from tests.core.stage import SEEDS, SIGNALS, Played, Raises, Says, advance, engine_of, play, refs, seeded, text
 from tests.fakes.executor import FakeExecutor
 
 AnyProposal = ProposedFact[FactPayload]
@@ -123,7 +123,8 @@ def test_an_optional_suggestor_may_fail_and_the_run_goes_on(
     played = play(engine_of(failing(function, optional=True), after), seeded("s"))
     assert played.result.stop_reason == Converged()
     assert after.runs == 1, "the failure is a fact that others may react to"
-    assert [(body["code"], body["optional"]) for body in played.bodies("suggestor_failed")][0] == (code, True)
+    event = played.bodies("suggestor_failed")[0]
+    assert (event["code"], event["optional"]) == (code, True)
 
 
 @each_failure

@@ -20,6 +20,7 @@ from converge_core import (
     FactPayload,
     ProposedFact,
     RootIntent,
+    StoppedEarly,
     StopReason,
     Suggestor,
     acceptance,
@@ -302,6 +303,13 @@ def test_the_facts_of_an_earlier_run_are_checked_for_structure() -> None:
 def test_a_result_that_converged_is_returned_by_raise_for_stop() -> None:
     result = play(engine_of()).result
     assert result.raise_for_stop() is result
+
+
+def test_a_result_that_did_not_converge_is_raised_by_raise_for_stop() -> None:
+    result = play(engine_of(budget=Budget(max_cycles=0))).result
+    with pytest.raises(StoppedEarly, match="Cycle budget exhausted: 0/0") as early:
+        result.raise_for_stop()
+    assert early.value.reason == CycleBudgetExhausted(0, 0)
 
 
 def test_every_key_can_hold_facts() -> None:

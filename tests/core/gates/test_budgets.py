@@ -12,7 +12,9 @@ from converge_core import Budget, MisuseError
 def test_cycles_and_facts_always_have_a_limit() -> None:
     budget = Budget()
     assert (budget.max_cycles, budget.max_facts) == (100, 10_000)
-    assert (budget.max_tokens, budget.max_cost_usd, budget.time_limit_ms, budget.max_suggestors_per_cycle) == (None,) * 4
+    assert (budget.max_tokens, budget.max_cost_usd, budget.time_limit_ms, budget.max_suggestors_per_cycle) == (
+        None,
+    ) * 4
 
 
 @pytest.mark.parametrize(

@@ -199,6 +199,7 @@ def test_the_largest_payload_and_the_longest_id_are_allowed() -> None:
     assert isinstance(drafted(said(words="x" * (MIB - overhead))), Draft)
     assert isinstance(drafted(said(words="x" * (MIB - overhead + 1))), Malformed)
     assert isinstance(drafted(said(id="é" * 128)), Draft)
+    assert isinstance(drafted(said(id="x" * 256)), Draft)
 
 
 def test_the_size_limit_counts_bytes_of_canonical_json() -> None:

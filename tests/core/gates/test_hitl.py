@@ -69,7 +69,7 @@ def test_every_key_can_be_gated_by_its_kind(key: ContextKey) -> None:
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan")])
 def test_a_threshold_is_a_confidence(threshold: float) -> None:
-    with pytest.raises(MisuseError, match="within 0.0 and 1.0"):
+    with pytest.raises(MisuseError, match=r"within 0\.0 and 1\.0"):
         HitlPolicy(confidence_threshold=threshold)
 
 
@@ -77,7 +77,11 @@ def test_a_policy_stands_in_the_ledger() -> None:
     policy = HitlPolicy(0.5, (SEEDS,), (ProposalKind.PLAN,), ("rule",), TimeoutPolicy(60, TimeoutAction.APPROVE))
     written = json.loads(canonical(policy.to_json()))
     assert written["confidence_threshold"] == 0.5
-    assert (written["gated_keys"], written["gated_kinds"], written["gated_suggestors"]) == (["seeds"], ["plan"], ["rule"])
+    assert (written["gated_keys"], written["gated_kinds"], written["gated_suggestors"]) == (
+        ["seeds"],
+        ["plan"],
+        ["rule"],
+    )
     assert written["timeout"] == {"action": "approve", "seconds": 60}
 
 

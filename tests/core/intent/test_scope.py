@@ -12,9 +12,12 @@ from tests.core.stage import SEEDS, text
 SCOPE = Scope((("product", "expenses"), ("product", "claims"), ("region", "eu")))
 
 
-def proposal(subject: str | None = None, **fields: JsonValue) -> ProposedFact[FactPayload]:
-    about = None if subject is None else SubjectRef(subject)
-    return ProposedFact(SEEDS, "s1", DataPayload(data=fields), subject=about)
+def about(subject: str, **fields: JsonValue) -> ProposedFact[FactPayload]:
+    return ProposedFact(SEEDS, "s1", DataPayload(data=fields), subject=SubjectRef(subject))
+
+
+def proposal(**fields: JsonValue) -> ProposedFact[FactPayload]:
+    return ProposedFact(SEEDS, "s1", DataPayload(data=fields))
 
 
 @pytest.mark.parametrize(
@@ -24,9 +27,9 @@ def proposal(subject: str | None = None, **fields: JsonValue) -> ProposedFact[Fa
         proposal(product="expenses"),
         proposal(product="claims", region="eu"),
         proposal(product=None),
-        proposal(subject="erp://product/claims"),
-        proposal(subject="erp://invoice/7"),
-        proposal(subject="erp://product/travel", product="expenses"),
+        about("erp://product/claims"),
+        about("erp://invoice/7"),
+        about("erp://product/travel", product="expenses"),
         text("s1", "travel"),
     ],
     ids=lambda p: str(p.payload.body()),
@@ -43,7 +46,7 @@ def test_what_names_a_value_of_the_scope_or_no_dimension_of_it_is_inside(inside:
         (proposal(product=7), "product 7 is not among claims, expenses"),
         (proposal(product=["expenses"]), "product ('expenses',) is not among claims, expenses"),
         (proposal(product={"a": 1}), "product {'a': 1} is not among claims, expenses"),
-        (proposal(subject="erp://product/travel"), "product 'travel' is not among claims, expenses"),
+        (about("erp://product/travel"), "product 'travel' is not among claims, expenses"),
     ],
     ids=lambda value: str(value.payload.body()) if isinstance(value, ProposedFact) else "",
 )

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from converge_core.errors import ProofRefused
 from converge_core.ledger.checkpoint import (
     Checkpoint,
     Signature,
@@ -23,7 +24,6 @@ from converge_core.ledger.checkpoint import (
 )
 from converge_core.ledger.hashes import MerkleRoot
 from converge_core.ledger.merkle import EMPTY_ROOT, Head
-from converge_core.ledger.proofs import ProofRefused
 
 P = ParamSpec("P")
 

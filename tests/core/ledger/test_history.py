@@ -22,7 +22,7 @@ from converge_core import (
 )
 from converge_core.gates.authority import ApprovalPolicy, AuthorityGrant
 from converge_core.ledger.canonical import JsonValue
-from converge_core.ledger.events import CorrectionEvent, EffectReceived, FactSuperseded, ProposalGated, read_event
+from converge_core.ledger.events import CorrectionEvent, EffectReceived, ProposalGated, read_event
 from converge_core.ledger.history import History
 from tests.core.stage import (
     HYPOTHESES,
@@ -232,19 +232,32 @@ def test_a_gate_for_a_proposal_that_nobody_made_is_refused() -> None:
     assert "proposal_gated" in corrupt(altered(played, ProposalGated.kind, lambda _: stranger))
 
 
-def test_a_fact_does_not_come_to_supersede_itself_in_a_circle() -> None:
+@pytest.mark.parametrize("old", ["seeds/b", "seeds/z"])
+def test_nothing_supersedes_itself_or_what_is_no_fact(old: str) -> None:
     played = play(engine_of(), seeded("a", "b"))
-    circle = [
-        FactSuperseded(cycle=0, fact=f"seeds/{fact}", by=f"seeds/{by}", actor="human:ann", reason_code="x").entry()
-        for fact, by in ("ab", "ba", "bb")
-    ]
-    assert History.of([*played.log, *circle]).superseded == {"seeds/a": "seeds/b"}
+    odd = altered(played, "fact_promoted", lambda body: body.replace("}", f',"supersedes":"{old}"}}'))
+    assert f"seeds/a is to supersede {old}, which is no current fact" in corrupt(odd)
 
 
-def test_a_fact_is_not_superseded_by_what_is_none() -> None:
+def test_two_facts_cannot_supersede_one() -> None:
+    played = play(engine_of(), seeded("a", "b", "c"))
+
+    def claims(body: str) -> str:
+        return body if '"id":"a"' in body else body.replace("}", ',"supersedes":"seeds/a"}')
+
+    assert "seeds/c is to supersede seeds/a" in corrupt(altered(played, "fact_promoted", claims))
+
+
+def test_a_fact_is_promoted_once() -> None:
     played = play(engine_of(), seeded("a"))
-    odd = FactSuperseded(cycle=0, fact="seeds/a", by="seeds/z", actor="human:ann", reason_code="x").entry()
-    assert "one of them is no fact" in corrupt([*played.log, odd])
+    again = [entry for entry in played.log if entry.kind == "fact_promoted"]
+    assert "seeds/a is promoted twice" in corrupt([*played.log, *again])
+
+
+def test_a_gate_that_nobody_has_answered_is_not_decided() -> None:
+    played = gated(approve())
+    silent = [entry for entry in played.log if entry.kind != "decision_received"]
+    assert "is decided, and nobody has answered" in corrupt(silent)
 
 
 def test_evidence_is_what_the_proposal_cites() -> None:

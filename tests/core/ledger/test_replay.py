@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -10,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from converge_core import (
+    AgentEffect,
     Budget,
     ConflictPolicy,
     Context,
     ContextState,
-    ConvergeError,
     Criterion,
     CriterionResult,
     Engine,
@@ -64,9 +65,14 @@ def test_a_run_replays_to_the_same_bytes_on_another_engine(name: str) -> None:
 @each_script
 def test_a_replay_calls_nobody(name: str) -> None:
     engine = SCRIPTS[name].engine()
-    asked: list[str] = []
+    asked: list[int] = []
+
+    def execute(ctx: Context) -> AgentEffect:
+        asked.append(ctx.version)
+        return AgentEffect()
+
     for registration in engine._suggestors:
-        registration.suggestor.execute = lambda ctx: asked.append("somebody")  # type: ignore[method-assign, assignment]
+        registration.suggestor.execute = execute  # type: ignore[method-assign]
     replay(engine, log_of(name))
     assert asked == []
 
@@ -110,6 +116,15 @@ def difference(engine: Engine, log: list[Entry]) -> ReplayDifference:
     return found.value
 
 
+def replay_fault(engine: Engine, log: list[Entry]) -> int:
+    """The place at which a replay fails, however it does."""
+    try:
+        replay(engine, log)
+    except (ReplayDifference, LedgerCorrupt) as error:
+        return error.sequence
+    raise AssertionError("it replays")
+
+
 class Chooses(Says):
     """Accepts what it is told to accept."""
 
@@ -131,7 +146,8 @@ def test_a_suggestor_that_no_longer_accepts_is_found_where_its_effect_stands() -
 def test_a_suggestor_that_now_accepts_is_found_where_its_call_was_not() -> None:
     log = play(engine_of(Chooses(lambda ctx: False)), seeded("s")).log
     found = difference(engine_of(Chooses(lambda ctx: True)), log)
-    assert (json.loads(found.expected)["kind"], found.found) == ("run_stopped", "nothing")
+    assert json.loads(found.expected)["kind"] == "run_stopped"
+    assert found.found == "nothing: rule would have to answer in cycle 1"
 
 
 def test_an_invariant_that_changed_is_found_where_it_was_violated() -> None:
@@ -215,7 +231,7 @@ def packed() -> Engine:
         guarded,
         packed,
     ],
-    ids="none other budget gates conflict checks version config invariants packs".split(),
+    ids=["none", "other", "budget", "gates", "conflict", "checks", "version", "config", "invariants", "packs"],
 )
 def test_an_engine_of_another_setup_is_refused_before_anything_is_compared(other: Callable[[], Engine]) -> None:
     log = play(rule(), seeded("s")).log
@@ -244,9 +260,7 @@ def test_a_derived_entry_that_is_missing_is_a_difference_at_its_place(name: str)
     log = log_of(name)
     for place, entry in enumerate(log[:-1]):
         if entry.kind in DERIVED and log[place + 1].body != entry.body:
-            with pytest.raises((ReplayDifference, LedgerCorrupt)) as found:
-                replay(SCRIPTS[name].engine(), log[:place] + log[place + 1 :])
-            assert found.value.sequence >= place
+            assert replay_fault(SCRIPTS[name].engine(), log[:place] + log[place + 1 :]) >= place
 
 
 def test_an_altered_input_is_found_where_something_else_follows_from_it() -> None:
@@ -300,10 +314,8 @@ def test_whatever_is_altered_the_error_is_one_of_ours(name: str, where: int, pic
     place = where % len(log)
     body = change_leaf(json.loads(log[place].body), pick)
     log[place] = Entry(log[place].kind, canonical(body), log[place].leaf)
-    try:
+    with suppress(ReplayDifference, LedgerCorrupt, PayloadError, SetupChanged):
         replay(SCRIPTS[name].engine(), log)
-    except ConvergeError as error:
-        assert isinstance(error, ReplayDifference | LedgerCorrupt | PayloadError | SetupChanged)
 
 
 @pytest.mark.parametrize(

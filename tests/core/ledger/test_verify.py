@@ -223,7 +223,7 @@ def test_a_missing_root_at_the_end_is_found(store: Store) -> None:
 
 
 def test_another_run_under_this_name_is_found(store: Store) -> None:
-    with pytest.raises(LedgerCorrupt, match="the start of 'other'.*that of 'run'") as found:
+    with pytest.raises(LedgerCorrupt, match=r"the start of 'other'.*that of 'run'") as found:
         verify("other", store)
     assert found.value.sequence == 0
 

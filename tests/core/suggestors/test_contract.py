@@ -274,9 +274,8 @@ def test_a_suggestor_that_declares_nothing_may_write_anywhere() -> None:
 def test_execute_may_be_awaited_by_hand() -> None:
     said = Declared().execute(ContextState())
     assert isinstance(said, Awaitable)
-    assert finish(said) == AgentEffect()  # type: ignore[arg-type]
+    assert finish(said) == AgentEffect()
 
 
 def test_text_payloads_need_no_registration() -> None:
     assert play(engine_of(plain)).result.context.get(TextPayload)[0].payload.text == "words"
-

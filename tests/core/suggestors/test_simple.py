@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from converge_core import ContextKey
 from converge_core.suggestors import ReactOnceSuggestor, SeedSuggestor
-from tests.core.stage import SEEDS, SIGNALS, engine_of, play, refs, seeded
+from tests.core.stage import SIGNALS, engine_of, play, refs, seeded
 
 
 def test_a_seed_is_proposed_once() -> None:

@@ -247,8 +247,8 @@ def test_a_condition_that_is_not_boolean_fails_the_rule() -> None:
         ({"payload": None, "text": "{null}"}, "null cannot stand in a text, in `null`"),
         ({"confidence": "fact.id"}, "a confidence is a number, not a string, in `fact.id`"),
         ({"confidence": "true"}, "a confidence is a number, not a bool, in `true`"),
-        ({"cite": "fact.id"}, "`cite` is a list of strings such as 'seeds/s1', in `fact.id`"),
-        ({"cite": "[1]"}, "`cite` is a list of strings such as 'seeds/s1', in `[1]`"),
+        ({"cite": "fact.id"}, "facts are cited as a list of strings such as 'seeds/s1', in `fact.id`"),
+        ({"cite": "[1]"}, "facts are cited as a list of strings such as 'seeds/s1', in `[1]`"),
     ],
 )
 def test_an_expression_that_cannot_be_evaluated_fails_the_rule(changes: dict[str, object], reason: str) -> None:

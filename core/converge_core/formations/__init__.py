@@ -1,0 +1,1 @@
+"""Formations: which of the suggestors that could be asked are asked, and on what grounds."""
