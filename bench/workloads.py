@@ -47,7 +47,7 @@ def topic(number: int) -> type[FactPayload]:
 
 def fact(number: int, name: str) -> ProposedFact[Any]:
     """Return a proposal of a topic."""
-    return ProposedFact(ContextKey.HYPOTHESES, name, topic(number)(text=f"{name} {FILLER}"))
+    return ProposedFact(ContextKey.HYPOTHESES, name, topic(number).model_validate({"text": f"{name} {FILLER}"}))
 
 
 class Step(Suggestor):

@@ -46,6 +46,17 @@ from converge_core.errors import (
     SuggestorError,
     UnknownRun,
 )
+from converge_core.formations.decision import FormationDecision, FormationOutcome
+from converge_core.formations.kinds import (
+    DeliberatedFormation,
+    Formation,
+    FormationKind,
+    OpenClawFormation,
+    ScoredFormation,
+    ScoringWeights,
+    StaticFormation,
+)
+from converge_core.formations.profiles import SuggestorProfile
 from converge_core.gates.authority import ApprovalPolicy, AuthorityGrant, AuthorityScope
 from converge_core.gates.budgets import Budget
 from converge_core.gates.corrections import CorrectionReason
@@ -149,6 +160,7 @@ __all__ = [
     "CriterionOutcome",
     "CriterionResult",
     "DataPayload",
+    "DeliberatedFormation",
     "DiagnosticPayload",
     "Engine",
     "Entry",
@@ -166,6 +178,10 @@ __all__ = [
     "FlowGatePrincipal",
     "FlowGateResource",
     "FlowPhase",
+    "Formation",
+    "FormationDecision",
+    "FormationKind",
+    "FormationOutcome",
     "FrozenObject",
     "GateDecision",
     "GateRequest",
@@ -191,6 +207,7 @@ __all__ = [
     "MisuseError",
     "NoConfig",
     "Observer",
+    "OpenClawFormation",
     "Outcome",
     "PayloadError",
     "PayloadRegistry",
@@ -210,10 +227,13 @@ __all__ = [
     "RootIntent",
     "RunInfo",
     "Scope",
+    "ScoredFormation",
+    "ScoringWeights",
     "SequentialExecutor",
     "SetupChanged",
     "Site",
     "SnapshotError",
+    "StaticFormation",
     "Step",
     "StopClass",
     "StopReason",
@@ -224,6 +244,7 @@ __all__ = [
     "SubjectRef",
     "Suggestor",
     "SuggestorError",
+    "SuggestorProfile",
     "Tension",
     "TensionDetector",
     "TensionResolution",

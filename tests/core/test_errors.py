@@ -6,6 +6,7 @@ import pytest
 
 import converge_core
 from converge_core import (
+    AdmissionError,
     AuthorityError,
     BudgetRefused,
     CanonicalError,
@@ -35,6 +36,7 @@ ERRORS: list[tuple[ConvergeError, str]] = [
     (CanonicalError("$.a: why"), "$.a: why"),
     (PayloadError("test.invoice", 2, "why"), "payload test.invoice v2: why"),
     (SnapshotError("why"), "why"),
+    (AdmissionError("why"), "why"),
     (
         IntentError((Problem("budget.cycles", "too few", "i.yaml", 3, 7), Problem("", "empty"))),
         "i.yaml:3:7: budget.cycles: too few\nempty",

@@ -68,12 +68,12 @@ class Lineup:
         """Return the decision with which an open formation goes on after a stop.
 
         None where there is nothing to try: the criteria are met or wait for a human, something else has stopped the
-        run, or all variants and loops are used up.
+        run, or all variants or loops are used up.
         """
         formation = self._setup.formation
         if not isinstance(formation, OpenClawFormation) or type(result.stop_reason) is not Converged:
             return None
-        if result.criteria_met or self._tried > formation.max_extra_loops or self._tried >= len(formation.variants):
+        if self._tried > formation.max_extra_loops or self._tried >= len(formation.variants):
             return None
         return self._draft(choose(formation, candidates(self._setup), self._tried), result.context.version)
 

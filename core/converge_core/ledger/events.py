@@ -264,7 +264,10 @@ class CorrectionEvent(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SuggestorSkipped(Event):
-    """A suggestor that a change woke was not asked: its pack is not active, or the cycle's budget is used up."""
+    """A suggestor that a change woke was not asked.
+
+    Its pack is not active, a formation does not select it, or the cycle's budget is used up.
+    """
 
     kind: ClassVar[str] = "suggestor_skipped"
     cycle: int

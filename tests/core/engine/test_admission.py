@@ -21,6 +21,7 @@ from converge_core import (
     Entry,
     Execute,
     FactPayload,
+    FlowAction,
     FlowGateOutcome,
     HitlPolicy,
     InvariantClass,
@@ -51,9 +52,11 @@ from tests.core.stage import (
     engine_of,
     gates_of,
     perform,
+    reject,
     seeded,
     text,
 )
+from tests.fakes.approver import Answer
 from tests.fakes.authorizer import FakeAuthorizer
 
 REQUEST = AdmissionRequest("sensor-7", AdmissionActorKind.EXTERNAL, "plant", SIGNALS, "t1", "21 degrees")
@@ -189,7 +192,7 @@ def test_an_observation_may_target_a_truth_of_the_intent_and_no_other() -> None:
     assert '"admission:external:sensor-7:plant:truth:comfort"' in run.drain()[0].body
     with pytest.raises(AdmissionError, match="'profit'; it upholds comfort"):
         run.admit(replace(REQUEST, id="t2", target_truth="profit"))
-    with pytest.raises(AdmissionError, match="does not uphold a truth 'comfort'$"):
+    with pytest.raises(AdmissionError, match=r"does not uphold a truth 'comfort'$"):
         settled(reactive()).admit(replace(REQUEST, target_truth="comfort"))
 
 
@@ -299,8 +302,18 @@ def test_an_observation_that_comes_while_others_are_at_work_is_judged_after_them
     assert_replays(reactive(), run)
 
 
-@pytest.mark.parametrize("verdict", ["approve", "reject"])
-def test_an_observation_that_comes_while_people_are_asked_is_judged_before_the_run_settles(verdict: str) -> None:
+def test_nothing_is_concluded_before_an_observation_that_has_come_is_judged() -> None:
+    flow = FakeAuthorizer()
+    run = engine_of(Says("idle", reads=[SEEDS]), flow=flow).begin(seeded("s"))
+    step = run.next()
+    run.admit(REQUEST)
+    run.receive(perform(step))
+    advance(run)
+    assert [q.resource.id for q in flow.questions(FlowAction.COMMIT)] == ["consensus_outcomes/commitment:2"]
+
+
+@pytest.mark.parametrize("answer", [approve(), reject()], ids=["approve", "reject"])
+def test_an_observation_that_comes_while_people_are_asked_is_judged_before_the_run_settles(answer: Answer) -> None:
     def engine() -> Engine:
         return engine_of(
             Says("rule", text("warm", key=HYPOTHESES), reads=[SIGNALS]), hitl_policy=HitlPolicy(gated_keys=(SEEDS,))
@@ -311,7 +324,7 @@ def test_an_observation_that_comes_while_people_are_asked_is_judged_before_the_r
     gate = gates_of(step)["seeds/s"]
     run.admit(REQUEST)
     assert run.next() is step
-    run.decide([approve()(gate.gate_id)])
+    run.decide([answer(gate.gate_id)])
     step = advance(run)
     assert isinstance(step, Stopped)
     assert step.result.context.has(HYPOTHESES)

@@ -317,8 +317,9 @@ def test_only_those_of_the_huddle_can_stay() -> None:
     assert decisions(run)[-1].refused[0].reason == "was not in the huddle"
 
 
-def test_three_times_six_tenths_is_six_tenths_on_average() -> None:
-    made = [text(f"x{number}", key=SIGNALS, confidence=0.6) for number in range(3)]
+@pytest.mark.parametrize("times", [10, 109])  # where a sum, and a correctly rounded one, come out below
+def test_whoever_is_six_tenths_sure_each_time_is_so_on_average(times: int) -> None:
+    made = [text(f"x{number}", key=SIGNALS, confidence=0.6) for number in range(times)]
     run = played(DeliberatedFormation(), engine=engine_of(Says("a", *made, reads=[SEEDS])))
     assert decisions(run)[-1].selected == ("a",)
 

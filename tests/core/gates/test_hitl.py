@@ -73,6 +73,12 @@ def test_a_threshold_is_a_confidence(threshold: float) -> None:
         HitlPolicy(confidence_threshold=threshold)
 
 
+@pytest.mark.parametrize(("threshold", "asks"), [(0.0, False), (1.0, True)])
+def test_a_threshold_may_be_as_low_or_as_high_as_a_confidence(threshold: float, asks: bool) -> None:
+    assert (HitlPolicy(threshold).reason_to_ask(drafted(confidence=0.5)) is not None) is asks
+    assert HitlPolicy(threshold).reason_to_ask(drafted(confidence=threshold)) == "low_confidence"
+
+
 def test_a_policy_stands_in_the_ledger() -> None:
     policy = HitlPolicy(0.5, (SEEDS,), (ProposalKind.PLAN,), ("rule",), TimeoutPolicy(60, TimeoutAction.APPROVE))
     written = json.loads(canonical(policy.to_json()))

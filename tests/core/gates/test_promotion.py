@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -115,6 +115,31 @@ def test_every_policy_has_a_hash_of_its_own(other: PromotionGate) -> None:
 def test_equal_policies_have_equal_hashes() -> None:
     one = PromotionGate(ValidationPolicy(("a",)), {"a": always})
     assert one.policy_hash == PromotionGate(ValidationPolicy(("a",)), {"a": never}).policy_hash
+
+
+class Even(FactPayload):
+    """A payload that objects to odd company."""
+
+    family: ClassVar[str] = "test.even"
+    n: int
+
+    def objection(self, ctx: Context) -> str | None:
+        if self.n < 0:
+            raise ArithmeticError("below zero")
+        return f"there are {ctx.version} facts" if (ctx.version + self.n) % 2 else None
+
+
+@pytest.mark.parametrize(
+    ("n", "objection"),
+    [(2, None), (1, "there are 0 facts"), (-1, "the payload raised ArithmeticError")],
+    ids=["fits", "objects", "raises"],
+)
+def test_a_payload_may_object_to_the_context_it_would_be_said_in(n: int, objection: str | None) -> None:
+    found = PromotionGate().validate(drafted(ProposedFact(SEEDS, "e", Even(n=n), provenance="rule")), ContextState())
+    if objection is None:
+        assert isinstance(found, ValidatedProposal)
+    else:
+        assert found == Rejection("objection", objection)
 
 
 # --- required checks in a run -----------------------------------------------------------------------------------------

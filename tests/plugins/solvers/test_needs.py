@@ -16,16 +16,19 @@ from tests.plugins.solvers.clocks import looks, stopped
 MESSAGE = r"there is no scipy here: pip install 'converge-runtime\[solvers\]'"
 
 
+NOBODY = AssignmentProblem(lefts=(), rights=(), pairs=())
+THINGS = KnapsackProblem(items=(KnapsackItem(id="a", value=1),), limits={})
+WORK = ScheduleProblem(machines=("m",), jobs=(Job(id="a", duration=1),))
+
+
 def test_without_scipy_the_message_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "scipy", None)
     with pytest.raises(PluginError, match=MESSAGE):
-        AssignmentPack().solve(AssignmentProblem(lefts=(), rights=(), pairs=()), SolveBudgets(), DeterminismSpec())
+        AssignmentPack().solve(NOBODY, SolveBudgets(), DeterminismSpec())
     with pytest.raises(PluginError, match=MESSAGE):
-        items = (KnapsackItem(id="a", value=1),)
-        KnapsackPack().solve(KnapsackProblem(items=items, limits={}), SolveBudgets(), DeterminismSpec())
+        KnapsackPack().solve(THINGS, SolveBudgets(), DeterminismSpec())
     with pytest.raises(PluginError, match=MESSAGE):
-        problem = ScheduleProblem(machines=("m",), jobs=(Job(id="a", duration=1),))
-        SchedulePack().solve(problem, SolveBudgets(), DeterminismSpec())
+        SchedulePack().solve(WORK, SolveBudgets(), DeterminismSpec())
 
 
 def test_a_deadline_is_shared_by_all_who_look_at_it() -> None:
