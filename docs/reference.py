@@ -1,6 +1,6 @@
 """Writes the generated pages of ``docs/reference``, from the code that they describe.
 
-``python docs/reference.py`` writes them; a test compares what is there with what would be written.
+``python -m docs.reference`` writes them; a test compares what is there with what would be written.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from converge_core.gates.stop import STOP_REASONS
 from converge_core.ledger.events import EVENTS
 from converge_core.suggestors.catalog import Catalog
 from converge_plugins.rules import cel_values, expressions
+from docs import seed_map
 
 HERE = Path(__file__).parent / "reference"
 _WIDE: Mapping[str, Any] = {"terminal_width": 100, "max_content_width": 100}
@@ -180,6 +181,17 @@ def _type(field: Mapping[str, Any]) -> str:
     return str(field.get("type", "anything"))
 
 
+def original() -> Iterator[str]:
+    """The names and the defects of the original."""
+    yield from _head("Seed map", "Where every name that the original exports lives here, or why it does not.")
+    yield "| name | here | why not |\n|---|---|---|"
+    yield from seed_map.rows()
+    yield "\n## Defects\n\nDefects of the original in parts that do not exist here. Tests show all others absent.\n"
+    yield "| defect | why it cannot happen |\n|---|---|"
+    for defect, reason in seed_map.DEFECTS.items():
+        yield f"| {defect} | {reason} |"
+
+
 def _head(title: str, lead: str) -> Iterator[str]:
     yield f"{NOTE}\n\n# {title}\n\n{lead}\n"
 
@@ -194,6 +206,7 @@ PAGES: Mapping[str, Callable[[], Iterator[str]]] = {
     "events.md": events,
     "hooks.md": hooks,
     "intent.md": intent,
+    "seed-map.md": original,
     "stop-reasons.md": stop_reasons,
 }
 

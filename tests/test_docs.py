@@ -41,7 +41,7 @@ def _text(name: str) -> str:
 
 @pytest.mark.parametrize("name", GENERATOR.PAGES)
 def test_a_generated_page_is_what_would_be_written_now(name: str) -> None:
-    assert _text(name) == GENERATOR.page(name), "run: python docs/reference.py"
+    assert _text(name) == GENERATOR.page(name), "run: python -m docs.reference"
 
 
 def test_every_page_of_the_reference_is_generated_or_written_by_hand_on_purpose() -> None:

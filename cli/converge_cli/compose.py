@@ -80,7 +80,8 @@ class _Evaluators:
 def compose(document: Document, offers: Offers, folder: Path, *, with_inputs: bool = True) -> Composition:
     """Make an engine of an intent. Raises IntentError with every fault.
 
-    ``with_inputs`` False leaves the inputs unread, for a run whose ledger has them already.
+    The source of the run has its truths as they are now: it is judged by those with which it begins. ``with_inputs``
+    False leaves the inputs unread, for a run whose ledger has them already.
     """
     composer = _Composer(document, offers, folder)
     parsed = composer.parsed()
@@ -95,7 +96,8 @@ def compose(document: Document, offers: Offers, folder: Path, *, with_inputs: bo
         composer.problems += [document.problem(_PLACES.get(f.path, (f.path,)), f.message) for f in intent.faults()]
     if intent is None or composer.problems:
         raise IntentError(tuple(sorted(composer.problems, key=composer.order)))
-    source = {"document": document.value, "folder": str(folder.resolve())}
+    upheld = {"truths": [truth.definition.to_json() for truth in truths]} if truths else {}
+    source = {"document": {**composer.value, **upheld}, "folder": str(folder.resolve())}
     return Composition(engine, context, intent, source)
 
 

@@ -1,67 +1,107 @@
-"""Decisions from anywhere: reload the run, decide, record. Nothing is executed here; `converge resume` goes on."""
+"""Moving a run from anywhere: reload it, let somebody decide, correct or bring something in, and record that.
+
+Nothing is executed here; `converge resume` goes on.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import click
 
-from converge_cli.recorded import Loaded, reload
+from converge_cli.recorded import Loaded, load
 from converge_cli.session import Session
 from converge_core import ConvergeError, Entry, GateDecision, Ledger, LedgerConflict
 
+ATTEMPTS = 100
+"""How often something is tried again when others do something to the same run in the same moment."""
+
 T = TypeVar("T")
 
-ATTEMPTS = 20
-"""How often something is tried again when others move the same run in the same moment."""
 
-Choice = Callable[[Loaded], Sequence[GateDecision]]
+class Moved(NamedTuple, Generic[T]):
+    """What came of doing something to a run: what was returned, what the time-out policy decided, what was recorded."""
 
-
-async def decide(session: Session, ledger: Ledger, run_id: str, choose: Choice) -> list[dict[str, Any]]:
-    """Record the decisions that ``choose`` makes on the run as it stands; return what became of each.
-
-    Gates whose time is up are decided by their policy first, and returned first. A decision that does not count is
-    recorded too, and returned with ``accepted`` false and the reason.
-    """
-
-    def act(loaded: Loaded) -> list[dict[str, Any]]:
-        decisions = choose(loaded)
-        refused = {refusal.gate: refusal.reason for refusal in loaded.run.decide(decisions)}
-        rows = [_row(run_id, decision, None) for decision in loaded.expired]
-        return rows + [_row(run_id, decision, refused.get(decision.gate_id)) for decision in decisions]
-
-    return (await move(session, ledger, run_id, act))[0]
+    done: T
+    expired: list[GateDecision]
+    entries: list[Entry]
+    loaded: Loaded
 
 
-async def move(session: Session, ledger: Ledger, run_id: str, act: Callable[[Loaded], T]) -> tuple[T, list[Entry]]:
-    """Reload a run, let it be acted on, and record what follows; return that, too.
+class Answered(NamedTuple):
+    """A decision that was recorded, and why it does not count, if it does not."""
 
-    Where others move the run in the same moment, all of it is done again.
+    run_id: str
+    decision: GateDecision
+    refusal: str | None = None
+
+    def __str__(self) -> str:
+        decision = self.decision
+        how = "" if self.refusal is None else f", refused: {self.refusal}"
+        return f"{decision.gate_id}: {decision.verdict} by {decision.by}{how}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as the commands print it with ``--json``."""
+        decision = self.decision
+        return {
+            "run_id": self.run_id,
+            "gate_id": decision.gate_id,
+            "verdict": decision.verdict.value,
+            "actor": str(decision.by),
+            "accepted": self.refusal is None,
+            "reason": decision.reason if self.refusal is None else self.refusal,
+        }
+
+
+async def move(
+    ledger: Ledger, session: Session, run_id: str, do: Callable[[Loaded], T], loaded: Loaded | None = None
+) -> Moved[T]:
+    """Do something to a recorded run, and record it; where another process was quicker, look again and do it anew.
+
+    Gates whose time is up are decided by their policy first. ``loaded`` saves the replay, if the run still stands
+    there. Raises what ``do`` raises; then nothing is recorded.
     """
     for _ in range(ATTEMPTS):
-        loaded = await reload(session, ledger, run_id)
-        done = act(loaded)
-        loaded.run.next()
-        entries = loaded.run.drain()
+        stored = await ledger.read(run_id)
+        if loaded is None or loaded.size != len(stored):
+            loaded = load(session, run_id, stored)
+        run = loaded.run
+        expired = loaded.expire(stored)
+        done = do(loaded)
+        run.next()
+        entries = run.drain()
         try:
-            await ledger.append(run_id, loaded.size, entries)
+            head = await ledger.append(run_id, loaded.size, entries)
         except LedgerConflict:
-            continue
-        return done, entries
+            loaded = None
+        else:
+            return Moved(done, expired, entries, replace(loaded, size=head.size))
     raise ConvergeError(f"run {run_id!r} is being moved by other processes all the time; try again")
 
 
-def _row(run_id: str, decision: GateDecision, refusal: str | None) -> dict[str, Any]:
-    return {
-        "run_id": run_id,
-        "gate_id": decision.gate_id,
-        "verdict": decision.verdict.value,
-        "actor": str(decision.by),
-        "accepted": refusal is None,
-        "reason": decision.reason if refusal is None else refusal,
-    }
+async def decide(
+    ledger: Ledger,
+    session: Session,
+    run_id: str,
+    choose: Callable[[Loaded], Sequence[GateDecision]],
+    loaded: Loaded | None = None,
+) -> tuple[list[Answered], Loaded]:
+    """Record the decisions that ``choose`` makes on the run as it stands; return what became of each, and the run.
+
+    What the time-out policy has decided comes first. A decision that does not count is recorded too.
+    """
+
+    def answer(loaded: Loaded) -> list[Answered]:
+        answers = []
+        for decision in choose(loaded):
+            refused = loaded.run.decide([decision])
+            answers.append(Answered(run_id, decision, refused[0].reason if refused else None))
+        return answers
+
+    moved = await move(ledger, session, run_id, answer, loaded)
+    return [*(Answered(run_id, decision) for decision in moved.expired), *moved.done], moved.loaded
 
 
 def gates_named(loaded: Loaded, names: Sequence[str], everything: bool) -> list[str]:
@@ -78,4 +118,4 @@ def gates_named(loaded: Loaded, names: Sequence[str], everything: bool) -> list[
         if len(fitting) > 1:
             raise click.UsageError(f"{name!r} fits {len(fitting)} gates: {', '.join(fitting)}")
         found.append(fitting[0] if fitting else name)
-    return found
+    return list(dict.fromkeys(found))

@@ -23,7 +23,8 @@ def edit_payload(payload: Mapping[str, Any], payloads: PayloadRegistry, about: s
         if edited is None or edited == text:
             return None
         try:
-            return read_payload(payload, edited, payloads)
+            new = read_payload(payload, edited, payloads)
+            return None if canonical(new["body"]) == canonical(payload["body"]) else new
         except click.UsageError as error:
             say(error.message)
             if not click.confirm("edit again?", default=True, err=True):

@@ -20,9 +20,12 @@ from converge_core import (
     Entry,
     GateDecision,
     Head,
+    IntentError,
     Ledger,
     LedgerCorrupt,
     LedgerError,
+    Problem,
+    SetupChanged,
     StoredEntry,
     UnknownRun,
     read_event,
@@ -66,8 +69,10 @@ def entries_of(stored: Sequence[StoredEntry]) -> list[Entry]:
 def source_of(run_id: str, entries: Sequence[Entry]) -> tuple[Document, Path]:
     """Return the intent that a run's ledger keeps, and its folder. Raises ConvergeError where there is none."""
     started = read_event(entries[0].body) if entries else None
+    if started is None:
+        raise ConvergeError(f"run {run_id!r} was cut off before its first entry: start it anew")
     if not isinstance(started, RunStarted):
-        raise LedgerCorrupt(run_id, 0, "run_started", "nothing" if started is None else started.kind)
+        raise LedgerCorrupt(run_id, 0, "run_started", started.kind)
     source: Any = started.source
     if source is None:
         raise ConvergeError(f"run {run_id!r} was not started from an intent file, so its engine cannot be set up here")
@@ -80,35 +85,41 @@ def composition_of(session: Session, run_id: str, entries: Sequence[Entry]) -> C
     Raises IntentError when what the intent names is no longer there: a plugin that was uninstalled, code that moved.
     """
     document, folder = source_of(run_id, entries)
-    return compose(document, session.offers, folder, with_inputs=False)
+    try:
+        return compose(document, session.offers, folder, with_inputs=False)
+    except IntentError as error:
+        without = "show, verify, explain and export do without what is missing"
+        told = Problem("", f"run {run_id!r} cannot be set up as it was; {without}")
+        raise IntentError((*error.problems, told)) from error
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """A recorded run, ready to go on: the machine stands where the ledger's ``size`` entries end.
 
-    ``expired`` are the decisions that the time-out policy has made on loading; ``changes`` is what differs from the
-    recorded setup, where that was accepted.
+    ``changes`` is what differs from the recorded setup, where that was accepted.
     """
 
     engine: Engine
     run: Convergence
     size: int
-    expired: list[GateDecision]
-    changes: tuple[str, ...]
+    changes: tuple[str, ...] = ()
+
+    def expire(self, stored: Sequence[StoredEntry]) -> list[GateDecision]:
+        """Let the time-out policy decide about the gates whose time is up; return what it has decided."""
+        policy = self.engine.hitl_policy
+        expired = overdue(self.run.open_gates, policy.approval.levels if policy is not None else 1, stored)
+        self.run.decide(expired)
+        return expired
 
 
-async def reload(session: Session, ledger: Ledger, run_id: str, *, accept_changes: bool = False) -> Loaded:
-    """Read, verify and replay a run; gates whose time is up are decided by their policy.
-
-    Raises LedgerCorrupt, UnknownRun, ReplayDifference, or SetupChanged unless ``accept_changes``.
-    """
-    stored = await ledger.read(run_id)
+def load(session: Session, run_id: str, stored: Sequence[StoredEntry], *, accept_changes: bool = False) -> Loaded:
+    """Verify and replay a run. Raises LedgerCorrupt, ReplayDifference, or SetupChanged unless ``accept_changes``."""
     verify(run_id, stored)
     entries = entries_of(stored)
     engine = composition_of(session, run_id, entries).engine
-    run = replay(engine, entries, accept_changes=accept_changes)
-    levels = engine.hitl_policy.approval.levels if engine.hitl_policy is not None else 1
-    expired = overdue(run.open_gates, levels, stored)
-    run.decide(expired)
-    return Loaded(engine, run, len(entries), expired, changes(entries, run))
+    try:
+        run = replay(engine, entries, accept_changes=accept_changes)
+    except SetupChanged as error:
+        raise ConvergeError(f"{error}; with `converge resume {run_id} --accept-changes` it may go on") from error
+    return Loaded(engine, run, len(entries), changes(entries, run))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -103,6 +104,12 @@ def _site(name: str) -> Site:
         raise LookupError(f"{reference!r} cannot be loaded here")
 
     return Site(name, refuse)
+
+
+def invocation(words: str, ledger_url: str | None) -> str:
+    """Return a command to be typed, for the same ledger as this one's ``--ledger``."""
+    elsewhere = ledger_url is not None and ledger_url != os.environ.get("CONVERGE_LEDGER")
+    return f"converge {words} --ledger {shlex.quote(str(ledger_url))}" if elsewhere else f"converge {words}"
 
 
 pass_session = click.make_pass_decorator(Session, ensure=True)

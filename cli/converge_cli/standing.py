@@ -5,9 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from converge_cli.exit_codes import ExitCode
-from converge_core import ConvergeResult, Head, RunInfo, StopClass, read_event
+from converge_core import ConvergeResult, Entry, Head, Ledger, RunInfo, StopClass, read_event
 from converge_core.gates.stop import StopReason
-from converge_core.ledger.events import RunPaused, RunStopped
+from converge_core.ledger.events import (
+    ChangesAccepted,
+    CorrectionEvent,
+    CorrectionRefused,
+    DecisionReceived,
+    DecisionRefused,
+    ProposalMade,
+    RunPaused,
+    RunStopped,
+)
+from converge_core.ledger.history import History
 
 _EXIT_CODES = {
     StopClass.SUCCESS: ExitCode.CONVERGED,
@@ -37,15 +47,36 @@ def status_of(reason: StopReason | None, *, waiting: bool = False) -> str:
     return named.get(reason.stop_class, "stopped")
 
 
-def standing_of_info(info: RunInfo) -> tuple[str, str]:
-    """Return status and reason of a run in the store, from its last entry alone."""
+async def standing_of(ledger: Ledger, info: RunInfo) -> tuple[str, str]:
+    """Return status and reason of a run in the store: from its last entry, where that says how the run stands."""
     last = read_event(info.last.body) if info.last is not None else None
     if isinstance(last, RunStopped):
-        reason = StopReason.from_json(dict(last.stop))
-        return status_of(reason), str(reason)
+        return _standing(last, 0)
     if isinstance(last, RunPaused):
-        return status_of(None, waiting=True), f"{last.waiting} gate(s) open"
-    return status_of(None), ""
+        return _standing(None, last.waiting)
+    if info.last is None or info.last.kind not in _AFTERWARDS:
+        return _standing(None, 0)
+    stored = await ledger.read(info.run_id)
+    return standing_in(History.of([Entry(entry.kind, entry.body, entry.leaf) for entry in stored], info.run_id))
+
+
+_AFTERWARDS = {
+    event.kind
+    for event in (DecisionReceived, DecisionRefused, ChangesAccepted, CorrectionEvent, CorrectionRefused, ProposalMade)
+}
+"""What may be recorded of a run that has stopped, or waits, and leaves it so."""
+
+
+def standing_in(history: History) -> tuple[str, str]:
+    """Return status and reason of a run, from all that is known of it."""
+    return _standing(history.stop, len(history.open_gates()))
+
+
+def _standing(stopped: RunStopped | None, waiting: int) -> tuple[str, str]:
+    if stopped is not None:
+        reason = StopReason.from_json(dict(stopped.stop))
+        return status_of(reason), str(reason)
+    return status_of(None, waiting=waiting > 0), f"{waiting} gate(s) open" if waiting else ""
 
 
 def result_json(result: ConvergeResult, head: Head) -> dict[str, Any]:

@@ -21,7 +21,7 @@ CHAIN = {
     "name": "chain",
     "with": {"for_each": "signals", "key": "evaluations", "id": "y:{fact.id}", "payload": {"n": "fact.n"}},
 }
-FIELDS = {"run_id", "equal", "live", "entries", "cycles", "merkle_root", "ledger_head"}
+FIELDS = {"run_id", "equal", "live", "entries", "cycles", "merkle_root", "ledger_head", "changes"}
 
 
 @pytest.fixture

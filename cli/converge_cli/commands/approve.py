@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from converge_cli.answering import answer_gates, answer_options
+from converge_cli.answering import Answer, answer_options
 from converge_cli.exit_codes import ExitCode
 from converge_cli.session import Session, pass_session
 from converge_core import GateDecision
@@ -18,4 +18,5 @@ from converge_core import GateDecision
 @pass_session
 def command(session: Session, /, reason: str | None, **options: Any) -> ExitCode:
     """Approve GATEs of RUN, each named in full or by an unambiguous beginning."""
-    return answer_gates(session, lambda gate, by, at: GateDecision.approve(gate, by, reason, at=at), **options)
+    answer = Answer.of(**options)
+    return answer.give(session, lambda gate, at: GateDecision.approve(gate, answer.by, reason, at=at))

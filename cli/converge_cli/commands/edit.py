@@ -6,70 +6,52 @@ from typing import Any
 
 import click
 
-from converge_adapters.timeouts import moment
-from converge_cli.answering import report_answers
-from converge_cli.approvers import current_actor
-from converge_cli.deciding import decide, gates_named
+from converge_cli.answering import Answer, answer_options
 from converge_cli.editing import edit_payload, given_text, read_payload
 from converge_cli.exit_codes import ExitCode
 from converge_cli.output import say
-from converge_cli.recorded import Loaded, reload, with_ledger
-from converge_cli.session import Session, json_option, ledger_option, pass_session
-from converge_core import Actor, GateDecision, Ledger, Verdict
+from converge_cli.recorded import Loaded, load, with_ledger
+from converge_cli.session import Session, pass_session
+from converge_core import GateDecision, Ledger, Verdict
 
 
 @click.command
-@click.argument("run_id", metavar="RUN")
-@click.argument("gate")
 @click.option("--payload", metavar="YAML", help="The new payload: YAML, @FILE, or - for stdin; default: $EDITOR.")
 @click.option("--reason", help="Why; kept with the decision.")
-@click.option("--as", "actor", metavar="NAME", help="Who decides; default: CONVERGE_ACTOR, or the user.")
-@ledger_option
-@json_option
+@answer_options
 @pass_session
-def command(
-    session: Session,
-    run_id: str,
-    gate: str,
-    payload: str | None,
-    reason: str | None,
-    actor: str | None,
-    ledger_url: str | None,
-    as_json: bool,
-) -> ExitCode:
-    """Decide GATE of RUN with a payload of your own. The original stays in the ledger; yours passes the same gates."""
-    by = current_actor(actor)
-    new = _payload(session, ledger_url, run_id, gate, payload)
-    if new is None:
+def command(session: Session, /, payload: str | None, reason: str | None, **options: Any) -> ExitCode:
+    """Decide GATEs of RUN with a payload of your own. The original stays in the ledger; yours passes the same gates."""
+    answer = Answer.of(**options)
+    payloads = _payloads(session, answer, None if payload is None else given_text(payload))
+    if not payloads:
         say("nothing was changed")
         return ExitCode.CONVERGED
-
-    def choose(loaded: Loaded) -> list[GateDecision]:
-        return [_edit(name, by, reason, new) for name in gates_named(loaded, [gate], False)]
-
-    rows = with_ledger(session.ledger(ledger_url), lambda ledger: decide(session, ledger, run_id, choose))
-    return report_answers(run_id, rows, as_json)
+    return answer.only(payloads).give(
+        session, lambda gate, at: GateDecision(gate, Verdict.EDIT, answer.by, reason, payloads[gate], at)
+    )
 
 
-def _edit(gate: str, by: Actor, reason: str | None, payload: dict[str, Any]) -> GateDecision:
-    return GateDecision(gate, Verdict.EDIT, by, reason, payload, moment())
+def _payloads(session: Session, answer: Answer, given: str | None) -> dict[str, dict[str, Any]]:
+    """Return the new payload of each gate, from the option or the editor; none for those that were left as they were.
 
+    A gate that is not open has an empty one: that is refused, and recorded.
+    """
 
-def _payload(
-    session: Session, ledger_url: str | None, run_id: str, name: str, given: str | None
-) -> dict[str, Any] | None:
-    """Return the new payload of an open gate, from the option or the editor."""
+    async def find(ledger: Ledger) -> Loaded:
+        return load(session, answer.run_id, await ledger.read(answer.run_id))
 
-    async def find(ledger: Ledger) -> tuple[Loaded, str]:
-        loaded = await reload(session, ledger, run_id)
-        return loaded, gates_named(loaded, [name], False)[0]
-
-    loaded, gate = with_ledger(session.ledger(ledger_url, read_only=True), find)
-    for waiting in loaded.run.open_gates:
-        request = waiting.request
-        if request.gate_id == gate:
-            old: Any = request.proposal["payload"]
-            if given is not None:
-                return read_payload(old, given_text(given), loaded.engine.payloads)
-            return edit_payload(old, loaded.engine.payloads, request.ref)
-    raise click.UsageError(f"no gate {name!r} is open in {run_id}")
+    loaded: Loaded = with_ledger(session.ledger(answer.ledger_url, read_only=True), find)
+    requests = {gate.request.gate_id: gate.request for gate in loaded.run.open_gates}
+    payloads: dict[str, dict[str, Any]] = {}
+    for gate in answer.chosen(loaded):
+        request = requests.get(gate)
+        if request is None:
+            payloads[gate] = {}
+            continue
+        old: Any = request.proposal["payload"]
+        if given is not None:
+            payloads[gate] = read_payload(old, given, loaded.engine.payloads)
+        elif (new := edit_payload(old, loaded.engine.payloads, request.ref)) is not None:
+            payloads[gate] = new
+    return payloads

@@ -12,8 +12,8 @@ from converge_cli.output import emit, say
 from converge_cli.recorded import entries_of, with_ledger
 from converge_cli.report.mermaid import MAX_EDGES, flowchart
 from converge_cli.session import Session, json_option, ledger_option, pass_session
-from converge_cli.standing import standing_of_info
-from converge_core import Ledger, RunInfo, StoredEntry, verify
+from converge_cli.standing import standing_in
+from converge_core import Ledger, StoredEntry, verify
 from converge_core.ledger.history import History
 
 
@@ -66,10 +66,8 @@ def _mermaid(run: Exported) -> bytes:
 def _html(run: Exported) -> bytes:
     from converge_cli.report.page import page
 
-    first, last = (run.stored[0], run.stored[-1]) if run.stored else (None, None)
-    times = ("", "") if first is None or last is None else (first.recorded_at, last.recorded_at)
-    standing = standing_of_info(RunInfo(run.run_id, len(run.stored), *times, first, last))
-    return page(_history(run), run.stored, run.head, standing).encode()
+    history = _history(run)
+    return page(history, run.stored, run.head, standing_in(history)).encode()
 
 
 def _history(run: Exported) -> History:

@@ -6,16 +6,18 @@ import json
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
-from difflib import ndiff
+from functools import partial
 
 import click
 
 from converge_adapters.event_loop import run_async
+from converge_cli.differing import print_difference
 from converge_cli.exit_codes import ExitCode
-from converge_cli.output import emit, safe, say, table
+from converge_cli.output import emit, say, table
 from converge_cli.recorded import composition_of, read_verified, with_ledger
 from converge_cli.session import Session, json_option, ledger_option, pass_session
 from converge_core import Convergence, Engine, Entry, Head, ReplayDifference, replay, replay_live, until_cycle
+from converge_core.ledger.replay import changes
 
 
 class CycleType(click.ParamType[int]):
@@ -59,23 +61,28 @@ def command(
     try:
         run = _replayed(engine, entries, live)
     except ReplayDifference as difference:
-        _print_difference(difference, as_json)
+        print_difference(difference, as_json)
         return ExitCode.CORRUPT
-    _print(run, len(entries), head, live, as_json, with_context=cycle is not None)
+    _print(run, entries, head, live, as_json, with_context=cycle is not None)
     return ExitCode.CONVERGED
 
 
 def _replayed(engine: Engine, entries: Sequence[Entry], live: bool) -> Convergence:
+    """Replay with the setup as it is now: what has changed counts for nothing if it derives the same."""
     with redirect_stdout(sys.stderr):  # what suggestors print is no data
-        return run_async(replay_live, engine, entries) if live else replay(engine, entries)
+        if live:
+            return run_async(partial(replay_live, engine, entries, accept_changes=True))
+        return replay(engine, entries, accept_changes=True)
 
 
-def _print(run: Convergence, count: int, head: Head, live: bool, as_json: bool, *, with_context: bool) -> None:
-    """Print that the replay was equal, and the context at its end if that is asked for."""
-    result = run.result()
+def _print(
+    run: Convergence, entries: Sequence[Entry], head: Head, live: bool, as_json: bool, *, with_context: bool
+) -> None:
+    """Print that the replay was equal, what has changed all the same, and the context at its end if it is asked for."""
+    result, count, changed = run.result(), len(entries), changes(entries, run)
     facts = [{"key": fact.key.value, "id": fact.id, "payload": fact.payload.body()} for fact in result.context.facts()]
     if as_json:
-        proof = {"merkle_root": str(result.integrity.merkle_root), "ledger_head": str(head)}
+        proof = {"merkle_root": str(result.integrity.merkle_root), "ledger_head": str(head), "changes": changed}
         shown = {"facts": facts} if with_context else {}
         emit(
             {"run_id": run.run_id, "equal": True, "live": live, "entries": count, "cycles": run.cycles} | proof | shown
@@ -85,26 +92,9 @@ def _print(run: Convergence, count: int, head: Head, live: bool, as_json: bool, 
         rows = [(f"{fact['key']}/{fact['id']}", json.dumps(fact["payload"], ensure_ascii=False)) for fact in facts]
         table(("fact", "says"), rows)
     executed = ", the deterministic suggestors executed again" if live else ""
+    for change in changed:
+        say(f"since the run was recorded, {change}")
     click.echo(
         f"{run.run_id}: {count} entries derived again, all equal{executed}\n"
         f"merkle root {result.integrity.merkle_root} over {len(facts)} facts"
     )
-
-
-def _print_difference(difference: ReplayDifference, as_json: bool) -> None:
-    """Print the first difference: as data, or line by line."""
-    if as_json:
-        named = {"sequence": difference.sequence, "recorded": difference.expected, "replayed": difference.found}
-        emit({"run_id": difference.run_id, "equal": False} | named)
-        return
-    say(f"{difference.run_id}, entry {difference.sequence}: the replay differs (- recorded, + replayed)")
-    for line in ndiff(_lines(difference.expected), _lines(difference.found)):
-        if not line.startswith("?"):
-            say(safe(line))
-
-
-def _lines(body: str) -> list[str]:
-    try:
-        return json.dumps(json.loads(body), indent=2, ensure_ascii=False).splitlines()
-    except ValueError:
-        return [body]

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import click
 
 from converge_cli.approvers import current_actor
+from converge_cli.deciding import Answered
+from converge_cli.differing import print_difference
 from converge_cli.driving import Manner, check_manner, conclude, manner_options
 from converge_cli.exit_codes import ExitCode
 from converge_cli.output import say
-from converge_cli.recorded import Loaded, reload, with_ledger
-from converge_cli.session import Session, json_option, ledger_option, pass_session
-from converge_core import Budget, Convergence, StopClass, Stopped, StopReason
+from converge_cli.recorded import Loaded, load, with_ledger
+from converge_cli.session import Session, invocation, json_option, ledger_option, pass_session
+from converge_core import Budget, GateDecision, Ledger, MisuseError, ReplayDifference, StopClass, Stopped, StopReason
 
 LIMITS = {
     "cycles": "max_cycles",
@@ -51,46 +53,69 @@ def command(
     """
     manner = Manner(as_json=as_json, **options)
     check_manner(manner)
-    load = partial(reload, accept_changes=accept_changes)
-    loaded: Loaded = with_ledger(session.ledger(ledger_url), lambda ledger: load(session, ledger, run_id))
+
+    async def find(ledger: Ledger) -> tuple[Loaded, list[GateDecision]]:
+        stored = await ledger.read(run_id)
+        loaded = load(session, run_id, stored, accept_changes=accept_changes)
+        return loaded, loaded.expire(stored)
+
+    try:
+        loaded, expired = with_ledger(session.ledger(ledger_url), find)
+    except ReplayDifference as difference:
+        say("the past would be another one with what has changed, so the run cannot go on with it")
+        print_difference(difference, as_json)
+        return ExitCode.CORRUPT
+    for decision in expired:
+        say(f"{Answered(run_id, decision)} ({decision.reason})")
     run, step = loaded.run, loaded.run.next()
     if loaded.changes:
-        say(f"accepted: {'; '.join(loaded.changes)}")
         run.accept_changes(current_actor(manner.actor))
+        say(f"accepted: {'; '.join(loaded.changes)}")
     if isinstance(step, Stopped):
-        _reopen(run, step.result.stop_reason, budgets)
+        reason, budget = step.result.stop_reason, raised(run.budget, budgets)
+        if _may_go_on(reason, anew=budget != run.budget):
+            run.reopen(budget)
+        elif reason.stop_class is StopClass.BUDGET:
+            say(f"raise it to go on: {invocation(f'resume {run_id} --budget cycles=+20', ledger_url)}, for example")
     elif budgets:
         raise click.UsageError("--budget is for a run that has stopped; this one has not")
     return conclude(session, ledger_url, loaded.engine, run, loaded.size, manner)
 
 
-def _reopen(run: Convergence, reason: StopReason, budgets: tuple[str, ...]) -> None:
-    """Reopen a run that has stopped, if there is anything to go on with."""
+def _may_go_on(reason: StopReason, *, anew: bool) -> bool:
+    """Say whether there is anything to go on with after a stop; ``anew`` tells of a budget other than the last."""
     if reason.stop_class is StopClass.VALIDATION:
-        return  # it stays where it is, and says why once more
-    if reason.stop_class is StopClass.BUDGET and not budgets:
-        say(f"{reason}; raise it with --budget, as in --budget cycles=+20")
-        return
-    if reason.stop_class is StopClass.SUCCESS and not budgets:
-        return
-    run.reopen(raised(run.budget, budgets))
+        return False  # it stays where it is, and says why once more
+    return anew or reason.stop_class not in (StopClass.BUDGET, StopClass.SUCCESS)
 
 
 def raised(budget: Budget, settings: tuple[str, ...]) -> Budget:
     """Return a budget with other limits: ``name=limit``, or ``name=+more``. Raises click.UsageError."""
     for setting in settings:
         name, _, text = setting.partition("=")
-        field = LIMITS.get(name)
         try:
-            number = float(text)
-        except ValueError:
-            number = -1.0
-        if field is None or number < 0:
-            raise click.UsageError(f"--budget {setting}: give one of {', '.join(LIMITS)} a limit N, or +N more")
-        if field == "time_limit_ms":
-            number *= 1000
-        if text.startswith("+"):
-            number += getattr(budget, field) or 0
-        limits: dict[str, Any] = {field: number if field == "max_cost_usd" else round(number)}
-        budget = replace(budget, **limits)
+            budget = replace(budget, **_limit(budget, name, text))
+        except (ValueError, MisuseError) as error:
+            known = ", ".join(LIMITS)
+            raise click.UsageError(
+                f"--budget {setting}: give one of {known} a limit N, or +N more ({error})"
+            ) from error
     return budget
+
+
+def _limit(budget: Budget, name: str, text: str) -> dict[str, Any]:
+    """Return one limit as `Budget` takes it. Raises ValueError, with a reason."""
+    if name not in LIMITS:
+        raise ValueError(f"there is no limit {name!r}")
+    field, number = LIMITS[name], float(text)
+    if not math.isfinite(number) or number < 0:
+        raise ValueError(f"{text!r} is no amount")
+    number = round(number * 1000) if name == "seconds" else number
+    if text.startswith("+"):
+        before = getattr(budget, field)
+        if before is None:
+            raise ValueError(f"{name} has no limit to add to")
+        number += before
+    if name != "cost_usd" and not float(number).is_integer():
+        raise ValueError(f"{text!r} is no whole number")
+    return {field: number if name == "cost_usd" else int(number)}

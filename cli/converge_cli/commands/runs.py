@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -11,7 +10,7 @@ from converge_adapters.ledgers import NoLedger
 from converge_cli.output import emit, say, table
 from converge_cli.recorded import with_ledger
 from converge_cli.session import Session, json_option, ledger_option, pass_session
-from converge_cli.standing import STATUSES, standing_of_info
+from converge_cli.standing import STATUSES, standing_of
 from converge_core import Ledger, RunInfo
 
 
@@ -23,11 +22,10 @@ from converge_core import Ledger, RunInfo
 def command(session: Session, ledger_url: str | None, status: str | None, as_json: bool) -> None:
     """List the runs of the ledger, oldest first."""
     try:
-        infos: Sequence[RunInfo] = with_ledger(session.ledger(ledger_url, read_only=True), _runs)
+        rows: list[dict[str, Any]] = with_ledger(session.ledger(ledger_url, read_only=True), _rows)
     except NoLedger as error:
         say(f"no runs: {error}")
         return
-    rows = [_row(info) for info in infos]
     rows = [row for row in rows if status in (None, row["status"])]
     if as_json:
         for row in rows:
@@ -39,12 +37,12 @@ def command(session: Session, ledger_url: str | None, status: str | None, as_jso
         say("no runs")
 
 
-async def _runs(ledger: Ledger) -> Sequence[RunInfo]:
-    return await ledger.runs()
+async def _rows(ledger: Ledger) -> list[dict[str, Any]]:
+    return [await _row(ledger, info) for info in await ledger.runs()]
 
 
-def _row(info: RunInfo) -> dict[str, Any]:
-    status, reason = standing_of_info(info)
+async def _row(ledger: Ledger, info: RunInfo) -> dict[str, Any]:
+    status, reason = await standing_of(ledger, info)
     return {
         "run_id": info.run_id,
         "status": status,

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from converge_adapters.documents import parse_document
 from converge_cli.approvers import current_actor
-from converge_cli.deciding import move
+from converge_cli.deciding import Moved, move
 from converge_cli.editing import given_text
 from converge_cli.exit_codes import ExitCode
 from converge_cli.faults import nearest
@@ -92,10 +92,8 @@ def command(
             run.reopen()
         return receipt
 
-    receipt: AdmissionReceipt
-    entries: list[Entry]
-    receipt, entries = with_ledger(session.ledger(ledger_url), move, session, run_id, submit)
-    return _report(run_id, receipt, _outcome(receipt, entries), as_json)
+    moved: Moved[AdmissionReceipt] = with_ledger(session.ledger(ledger_url), move, session, run_id, submit)
+    return _report(run_id, moved.done, _outcome(moved.done, moved.entries), as_json)
 
 
 def _payload(family: str, text: str, payloads: PayloadRegistry) -> FactPayload:

@@ -10,7 +10,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from converge_cli.approvers import WHY_ASKED
 from converge_cli.output import safe
 from converge_core.ledger.events import DecisionReceived
 from converge_core.ledger.history import RecordedFact, RecordedGate
@@ -18,6 +17,16 @@ from converge_core.ledger.lineage import Origin, origin_of
 
 LINE = 100
 """Characters of a payload's summary."""
+
+WHY_ASKED = {
+    "gated_key": "everything under this key needs a human",
+    "gated_kind": "this kind of proposal needs a human",
+    "gated_suggestor": "whatever this suggestor proposes needs a human",
+    "low_confidence": "its confidence is low",
+    "escalated": "a flow gate leaves it to a human",
+    "overrules_human": "it would take the place of what a human has let in",
+}
+"""Why a human is asked, by the code of a gate."""
 
 DONE = {
     "approve": "approved",

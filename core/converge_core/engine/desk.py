@@ -43,14 +43,15 @@ class Desk:
         """The open gates, in merge order."""
         return [gate for gate in self._gates.values() if gate.decision is None]
 
-    def hold(self, item: Draft, cycle: int, *, escalated: bool = False) -> events.Event | None:
+    def hold(self, item: Draft, cycle: int, *, escalated: str | None = None) -> events.Event | None:
         """Hold a proposal if a human must decide about it, and return the event of that; None when it may pass.
 
         What a human has turned down in this run does not ask again, and what is at a gate asks once. A flow gate that
-        has ``escalated`` leaves no choice, nor does what a person has let in and this would take the place of.
+        has ``escalated``, for the reason given, leaves no choice, nor does what a person has let in and this would take
+        the place of.
         """
         policy = self._setup.hitl
-        compelling = "escalated" if escalated else "overrules_human" if item.overrules_human else None
+        compelling = "escalated" if escalated is not None else "overrules_human" if item.overrules_human else None
         if policy is None:
             if compelling is None:
                 return None
@@ -65,8 +66,8 @@ class Desk:
             return None
         gate_id = approval_id(self._run_id, cycle, item.hash)
         self._asked.add(item.content)
-        self._gates[gate_id] = Gate(item, GateRequest.of(item, gate_id, cycle, code, policy.timeout))
-        return events.ProposalGated(cycle=cycle, **item.named, gate=gate_id, code=code)
+        self._gates[gate_id] = Gate(item, GateRequest.of(item, gate_id, cycle, code, policy.timeout, escalated))
+        return events.ProposalGated(cycle=cycle, **item.named, gate=gate_id, code=code, reason=escalated)
 
     def answer(self, decision: GateDecision) -> events.Event | None:
         """Take an answer, and return what it comes to: a refusal, one approval of several, or the gate's decision.

@@ -96,8 +96,8 @@ class Judge:
         if allowed.outcome is FlowGateOutcome.REJECT:
             is_commitment = type(proposal.payload) is CommitmentPayload
             return stop.CommitRefused(printable(str(allowed))) if is_commitment else None
-        escalated = FlowGateOutcome.ESCALATE in (asked.outcome, allowed.outcome)
-        if sanction is None and (escalated or item.proposer != ENGINE.id):
+        escalated = next((printable(str(d)) for d in (asked, allowed) if d.outcome is FlowGateOutcome.ESCALATE), None)
+        if sanction is None and (escalated is not None or item.proposer != ENGINE.id):
             held = self._desk.hold(item, self._record.cycle, escalated=escalated)
             if held is not None:
                 self._record.emit(held)

@@ -13,7 +13,7 @@ What the engine states about a run is not asked about; it would be nobody's to r
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import ClassVar, Protocol
 
@@ -241,12 +241,16 @@ def consult(
             case FlowGateOutcome.PROMOTE, _:
                 continue
             case FlowGateOutcome.ESCALATE, None:
-                escalated = escalated or decision
+                escalated = escalated or _of_action(decision, action)
             case FlowGateOutcome.ESCALATE, Actor(kind=ActorKind.HUMAN):
                 continue  # what it asks for has happened
             case _:
-                return FlowGateDecision(FlowGateOutcome.REJECT, f"{action}: {decision.reason}", decision.source)
+                return replace(_of_action(decision, action), outcome=FlowGateOutcome.REJECT)
     return escalated or NO_OBJECTION
+
+
+def _of_action(decision: FlowGateDecision, action: FlowAction) -> FlowGateDecision:
+    return replace(decision, reason=f"{action}: {decision.reason}")
 
 
 def _question(setup: FlowSetup, ctx: Context, item: Draft, action: FlowAction, approver: Actor | None) -> FlowGateInput:
@@ -271,7 +275,9 @@ def _ask(authorizer: FlowGateAuthorizer, question: FlowGateInput) -> FlowGateDec
     try:
         decision = authorizer.decide(question)
     except Exception as error:  # an authorizer that cannot answer has not allowed it
-        return FlowGateDecision(FlowGateOutcome.REJECT, f"the authorizer raised {type(error).__name__}", authorizer.name)
+        return FlowGateDecision(
+            FlowGateOutcome.REJECT, f"the authorizer raised {type(error).__name__}", authorizer.name
+        )
     if isinstance(decision, FlowGateDecision) and isinstance(decision.outcome, FlowGateOutcome):
         return decision
     return FlowGateDecision(FlowGateOutcome.REJECT, "the authorizer answered with no decision", authorizer.name)

@@ -94,7 +94,11 @@ def approval_id(run_id: str, cycle: int, proposal_hash: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class GateRequest:
-    """What a human is asked. ``proposal`` is the whole proposal as JSON; ``code`` says why a human is asked."""
+    """What a human is asked. ``proposal`` is the whole proposal as JSON; ``code`` says why a human is asked.
+
+    ``reason`` is what the flow gate said that asks for a human, where it does. ``supersedes`` names the fact
+    (``key/id``) whose place the proposal is to take, if there is one.
+    """
 
     gate_id: str
     cycle: int
@@ -103,16 +107,21 @@ class GateRequest:
     summary: str
     proposal: Mapping[str, JsonValue]
     timeout: TimeoutPolicy
+    supersedes: str | None = None
+    reason: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "proposal", freeze(self.proposal))
 
     @classmethod
-    def of(cls, draft: Draft, gate_id: str, cycle: int, code: str, timeout: TimeoutPolicy) -> Self:
+    def of(
+        cls, draft: Draft, gate_id: str, cycle: int, code: str, timeout: TimeoutPolicy, reason: str | None = None
+    ) -> Self:
         """Return the question that a gated proposal raises."""
         summary = draft.proposal.payload.summary()[:MAX_SUMMARY]
         value = cast("Mapping[str, JsonValue]", parse(draft.text))
-        return cls(gate_id, cycle, draft.proposer, code, summary, value, timeout)
+        old = None if draft.supersedes is None else draft.supersedes.ref
+        return cls(gate_id, cycle, draft.proposer, code, summary, value, timeout, old, reason)
 
     @property
     def confidence(self) -> float:
@@ -138,7 +147,9 @@ class GateRequest:
             "gate_id": self.gate_id,
             "proposal": self.proposal,
             "proposer": self.proposer,
+            "reason": self.reason,
             "summary": self.summary,
+            "supersedes": self.supersedes,
             "timeout": self.timeout.to_json(),
         }
 

@@ -2,8 +2,8 @@
 
 A truth is a job to be done, a policy or an invariant. An intent names it, and gets what it brings: its success criteria
 (``truth/id``), its constraints, the packs that take part in it, and the keys under which a human decides. What it
-brings can be no weaker in one intent than in another, and its hash is part of the run's constitution: a truth that was
-changed meanwhile is seen when the run is resumed or replayed.
+brings can be no weaker in one intent than in another, and its hash is part of the run's constitution: a run is judged
+by the truths with which it began.
 """
 
 from __future__ import annotations
@@ -46,8 +46,12 @@ class TruthDefinition(Section):
 
     @property
     def hash(self) -> ContentHash:
-        """The SHA-256 of the canonical definition, what is left at its default left out."""
-        return ContentHash.of(canonical(self.model_dump(mode="json", by_alias=True, exclude_defaults=True)))
+        """The SHA-256 of the canonical definition."""
+        return ContentHash.of(canonical(self.to_json()))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the definition as it may stand in an intent, what is left at its default left out."""
+        return self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
 
 
 class TruthCatalog(Catalog[TruthDefinition]):

@@ -349,7 +349,10 @@ class ProposalConflicted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProposalGated(Event):
-    """A proposal waits for a human. ``gate`` is the approval's id, ``code`` why a human is asked."""
+    """A proposal waits for a human. ``gate`` is the approval's id, ``code`` why a human is asked.
+
+    ``reason`` is what the flow gate said that asks for one, where it does.
+    """
 
     kind: ClassVar[str] = "proposal_gated"
     cycle: int
@@ -359,6 +362,7 @@ class ProposalGated(Event):
     proposal: str
     gate: str
     code: str
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

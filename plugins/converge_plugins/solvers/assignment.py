@@ -16,8 +16,8 @@ is zero.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict, deque
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple, Self
 
 from pydantic import Field, model_validator
@@ -34,6 +34,7 @@ from converge_core.packs import (
     SolverReport,
     SolverStop,
 )
+from converge_plugins.solvers.naming import few, miscounted, repeated
 from converge_plugins.solvers.needs import require_scipy
 from converge_plugins.solvers.settings import SolverConfig
 
@@ -44,9 +45,6 @@ if TYPE_CHECKING:
 METHOD = "linear_sum_assignment"
 MAX_COST = 10**9
 """The largest cost of a pair or a penalty: sums of a million of them are exact in the solver's floating point."""
-
-NAMED = 5
-"""How many names a message gives."""
 
 Cost = Annotated[int, Field(ge=-MAX_COST, le=MAX_COST)]
 Penalty = Annotated[int, Field(ge=0, le=MAX_COST)]
@@ -74,14 +72,14 @@ class AssignmentProblem(FactPayload):
     @model_validator(mode="after")
     def _names_are_known_and_unique(self) -> Self:
         for side, names in (("lefts", self.lefts), ("rights", self.rights)):
-            if twice := _repeated(names):
+            if twice := repeated(names):
                 raise ValueError(f"`{side}` has some names twice: {twice}")
-        if twice := _repeated(f"{left} and {right}" for left, right, _ in self.pairs):
+        if twice := repeated(f"{left} and {right}" for left, right, _ in self.pairs):
             raise ValueError(f"`pairs` has some pairs twice: {twice}")
         lefts, rights = set(self.lefts), set(self.rights)
         unknown = [name for left, right, _ in self.pairs for name in ({left} - lefts) | ({right} - rights)]
         if unknown:
-            raise ValueError(f"`pairs` names who is not on its side: {', '.join(sorted(set(unknown))[:NAMED])}")
+            raise ValueError(f"`pairs` names who is not on its side: {few(unknown)}")
         return self
 
     def summary(self) -> str:
@@ -153,7 +151,7 @@ class AssignmentPack(Pack[AssignmentProblem, AssignmentPlan]):
         for group in _groups(problem):
             found = _solve_group(group, problem.unmatched_left, problem.unmatched_right)
             if found is None:
-                names = ", ".join((*group.lefts, *group.rights)[:NAMED])
+                names = few((*group.lefts, *group.rights))
                 return _report(SolverStop.INFEASIBLE, f"those who must have a partner cannot all have one: {names}")
             chosen += found
         return _plan(problem, sorted(chosen))
@@ -165,10 +163,6 @@ class _Group(NamedTuple):
     lefts: tuple[str, ...]
     rights: tuple[str, ...]
     pairs: tuple[Pair, ...]
-
-
-def _repeated(names: Iterable[str]) -> str:
-    return ", ".join(sorted(name for name, times in Counter(names).items() if times > 1)[:NAMED])
 
 
 def _report(stop: SolverStop, detail: str) -> SolverReport:
@@ -315,9 +309,8 @@ def _everybody_once(problem: AssignmentProblem, plan: AssignmentPlan) -> str | N
         ("lefts", problem.lefts, [*(pair.left for pair in plan.pairs), *plan.unmatched_lefts]),
         ("rights", problem.rights, [*(pair.right for pair in plan.pairs), *plan.unmatched_rights]),
     ):
-        if sorted(wanted) != sorted(found):
-            wrong = (Counter(wanted) - Counter(found)) + (Counter(found) - Counter(wanted))
-            return f"of the {side}, these are missing, strange or there twice: {', '.join(sorted(wrong)[:NAMED])}"
+        if wrong := miscounted(wanted, found):
+            return f"of the {side}, these are missing, strange or there twice: {wrong}"
     return None
 
 
@@ -329,7 +322,7 @@ def _only_allowed_pairs(problem: AssignmentProblem, plan: AssignmentPlan) -> str
 def _partners_for_all_who_must(problem: AssignmentProblem, plan: AssignmentPlan) -> str | None:
     lefts = plan.unmatched_lefts if problem.unmatched_left is None else ()
     rights = plan.unmatched_rights if problem.unmatched_right is None else ()
-    return f"without a partner: {', '.join((*lefts, *rights)[:NAMED])}" if lefts or rights else None
+    return f"without a partner: {few((*lefts, *rights))}" if lefts or rights else None
 
 
 def _costs_add_up(problem: AssignmentProblem, plan: AssignmentPlan) -> str | None:

@@ -6,7 +6,6 @@ release nor before the jobs it comes ``after`` have ended, and ends by its deadl
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Annotated, ClassVar, Literal, NamedTuple, Self
@@ -15,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from converge_core import FactPayload
 from converge_core.packs import PackPlan
+from converge_plugins.solvers.naming import few, repeated
 
 MAX_TIME = 10**6
 
@@ -46,10 +46,10 @@ class ScheduleProblem(FactPayload):
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
         for what, names in (("machines", self.machines), ("jobs", [job.id for job in self.jobs])):
-            if twice := sorted(name for name, times in Counter(names).items() if times > 1):
-                raise ValueError(f"`{what}` has some names twice: {', '.join(twice[:5])}")
-        if unknown := sorted({name for job in self.jobs for name in job.after} - {job.id for job in self.jobs}):
-            raise ValueError(f"`after` names what is no job: {', '.join(unknown[:5])}")
+            if twice := repeated(names):
+                raise ValueError(f"`{what}` has some names twice: {twice}")
+        if unknown := few({name for job in self.jobs for name in job.after} - {job.id for job in self.jobs}):
+            raise ValueError(f"`after` names what is no job: {unknown}")
         try:
             in_order(self.jobs)
         except CycleError as error:

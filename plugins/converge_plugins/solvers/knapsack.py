@@ -32,6 +32,7 @@ from converge_core.packs import (
     SolverStop,
 )
 from converge_plugins.solvers.integer_program import METHOD, IntegerProgram, Tie
+from converge_plugins.solvers.naming import few, repeated
 from converge_plugins.solvers.needs import Clock, Deadline, require_scipy
 from converge_plugins.solvers.settings import SearchConfig, confidence_in, excess_gap
 
@@ -73,14 +74,14 @@ class KnapsackProblem(FactPayload):
     @model_validator(mode="after")
     def _names_are_known_and_unique(self) -> Self:
         ids = [item.id for item in self.items]
-        if twice := sorted(name for name, times in Counter(ids).items() if times > 1):
-            raise ValueError(f"`items` has some ids twice: {', '.join(twice[:5])}")
+        if twice := repeated(ids):
+            raise ValueError(f"`items` has some ids twice: {twice}")
         known = set(ids)
         named = {name for group in self.exclusive for name in group} | {n for item in self.items for n in item.needs}
-        if unknown := sorted(named - known):
-            raise ValueError(f"`needs` or `exclusive` names what is no item: {', '.join(unknown[:5])}")
-        if unlimited := sorted({resource for item in self.items for resource in item.costs} - set(self.limits)):
-            raise ValueError(f"`limits` does not limit {', '.join(unlimited[:5])}")
+        if unknown := few(named - known):
+            raise ValueError(f"`needs` or `exclusive` names what is no item: {unknown}")
+        if unlimited := few({resource for item in self.items for resource in item.costs} - set(self.limits)):
+            raise ValueError(f"`limits` does not limit {unlimited}")
         return self
 
     def summary(self) -> str:
@@ -200,7 +201,7 @@ def _items(problem: KnapsackProblem, plan: KnapsackPlan) -> list[KnapsackItem]:
 
 def _only_items_once(problem: KnapsackProblem, plan: KnapsackPlan) -> str | None:
     strange = Counter(plan.chosen) - Counter(item.id for item in problem.items)
-    return f"no items, or chosen twice: {', '.join(sorted(strange)[:5])}" if strange else None
+    return f"no items, or chosen twice: {few(strange)}" if strange else None
 
 
 def _within_limits(problem: KnapsackProblem, plan: KnapsackPlan) -> str | None:
@@ -215,23 +216,23 @@ def _within_limits(problem: KnapsackProblem, plan: KnapsackPlan) -> str | None:
 
 
 def _required_chosen(problem: KnapsackProblem, plan: KnapsackPlan) -> str | None:
-    missing = sorted({item.id for item in problem.items if item.required} - set(plan.chosen))
-    return f"required and not chosen: {', '.join(missing[:5])}" if missing else None
+    missing = {item.id for item in problem.items if item.required} - set(plan.chosen)
+    return f"required and not chosen: {few(missing)}" if missing else None
 
 
 def _needs_met(problem: KnapsackProblem, plan: KnapsackPlan) -> str | None:
     chosen = set(plan.chosen)
     for item in _items(problem, plan):
-        if missing := sorted(set(item.needs) - chosen):
-            return f"{item.id} needs {', '.join(missing[:5])}"
+        if missing := set(item.needs) - chosen:
+            return f"{item.id} needs {few(missing)}"
     return None
 
 
 def _exclusive_kept(problem: KnapsackProblem, plan: KnapsackPlan) -> str | None:
     chosen = set(plan.chosen)
     for group in problem.exclusive:
-        if len(both := sorted(chosen & set(group))) > 1:
-            return f"only one of these can be chosen: {', '.join(both[:5])}"
+        if len(both := chosen & set(group)) > 1:
+            return f"only one of these can be chosen: {few(both)}"
     return None
 
 

@@ -16,6 +16,7 @@ _Rule = Callable[[Job, Window], tuple[float, ...]]
 
 
 def _who_must_start_first(job: Job, window: Window) -> tuple[float, ...]:
+    """Where nothing is due, this is the longest job, or the longest chain of them."""
     return window.last, -job.duration
 
 
@@ -23,11 +24,7 @@ def _who_is_worth_most_for_its_time(job: Job, window: Window) -> tuple[float, ..
     return -job.weight / job.duration, window.last
 
 
-def _who_takes_longest(job: Job, window: Window) -> tuple[float, ...]:
-    return -job.duration, window.last
-
-
-_RULES: tuple[_Rule, ...] = (_who_must_start_first, _who_is_worth_most_for_its_time, _who_takes_longest)
+_RULES: tuple[_Rule, ...] = (_who_must_start_first, _who_is_worth_most_for_its_time)
 
 
 def list_schedule(problem: ScheduleProblem) -> dict[str, int] | None:

@@ -12,7 +12,6 @@ early as is then possible, and so on; jobs go to the first machine that is free.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from pydantic import Field
@@ -39,6 +38,7 @@ from converge_plugins.solvers.jobs import (
     windows,
 )
 from converge_plugins.solvers.list_scheduling import list_schedule
+from converge_plugins.solvers.naming import few, miscounted
 from converge_plugins.solvers.needs import Clock, Deadline, require_scipy
 from converge_plugins.solvers.settings import SearchConfig, confidence_in, excess_gap
 from converge_plugins.solvers.time_indexed import search
@@ -92,8 +92,8 @@ class SchedulePack(Pack[ScheduleProblem, SchedulePlan]):
             return _report(SolverStop.DATA_INSUFFICIENT, detail="there is nothing to do")
         listed = list_schedule(problem)
         may_start = windows(problem, _horizon(problem, listed))
-        if late := sorted(name for name, window in may_start.items() if not window.moments()):
-            return _report(SolverStop.INFEASIBLE, detail=f"too little time by itself for {', '.join(late[:5])}")
+        if late := few(name for name, window in may_start.items() if not window.moments()):
+            return _report(SolverStop.INFEASIBLE, detail=f"too little time by itself for {late}")
         candidates = sum(len(window.moments()) for window in may_start.values())
         if candidates > budgets.candidate_cap:
             detail = f"{candidates} moments to start where {budgets.candidate_cap} are allowed"
@@ -141,13 +141,11 @@ def _plan(problem: ScheduleProblem, starts: Mapping[str, int], report: SolverRep
 
 
 def _every_job_once(problem: ScheduleProblem, plan: SchedulePlan) -> str | None:
-    wanted, found = Counter(job.id for job in problem.jobs), Counter(task.job for task in plan.tasks)
-    wrong = sorted((wanted - found) + (found - wanted))
-    if wrong:
-        return f"missing, strange or there twice: {', '.join(wrong[:5])}"
+    if wrong := miscounted((job.id for job in problem.jobs), (task.job for task in plan.tasks)):
+        return f"missing, strange or there twice: {wrong}"
     durations = {job.id: job.duration for job in problem.jobs}
     broken = [task.job for task in plan.tasks if task.end - task.start != durations[task.job]]
-    return f"not as long as it takes: {', '.join(broken[:5])}" if broken else None
+    return f"not as long as it takes: {few(broken)}" if broken else None
 
 
 def _machines_are_free(problem: ScheduleProblem, plan: SchedulePlan) -> str | None:
@@ -164,13 +162,13 @@ def _machines_are_free(problem: ScheduleProblem, plan: SchedulePlan) -> str | No
 def _released(problem: ScheduleProblem, plan: SchedulePlan) -> str | None:
     release = {job.id: job.release for job in problem.jobs}
     early = [task.job for task in plan.tasks if task.start < release[task.job]]
-    return f"too early: {', '.join(early[:5])}" if early else None
+    return f"too early: {few(early)}" if early else None
 
 
 def _deadlines_met(problem: ScheduleProblem, plan: SchedulePlan) -> str | None:
     deadline = {job.id: job.deadline for job in problem.jobs if job.deadline is not None}
     late = [task.job for task in plan.tasks if task.end > deadline.get(task.job, task.end)]
-    return f"too late: {', '.join(late[:5])}" if late else None
+    return f"too late: {few(late)}" if late else None
 
 
 def _in_sequence(problem: ScheduleProblem, plan: SchedulePlan) -> str | None:

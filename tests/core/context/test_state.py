@@ -88,6 +88,13 @@ def test_a_fact_is_found_by_its_key_and_id_or_by_its_reference() -> None:
     assert ctx.resolve("seeds/z") is None
 
 
+def test_a_fact_of_another_class_is_not_the_one_that_was_looked_for() -> None:
+    ctx = view(5)
+    assert ctx.find(SEEDS, "a", TextPayload) == MIXED[0]
+    assert ctx.find(SEEDS, "a", Note) is None
+    assert ctx.find(SEEDS, "z", Note) is None
+
+
 def test_a_fact_of_the_future_is_not_found() -> None:
     ctx = view(4)
     assert ctx.find(SEEDS, "e") is None

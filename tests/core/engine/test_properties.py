@@ -7,7 +7,8 @@ same graph can be run again, in another order, from its ledger, by another machi
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -17,6 +18,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from converge_core import (
     Actor,
+    AdmissionActorKind,
+    AdmissionError,
+    AdmissionRequest,
     AgentEffect,
     AwaitDecision,
     Budget,
@@ -46,6 +50,8 @@ from converge_core import (
 )
 from converge_core.context.snapshot import facts_root
 from converge_core.context.state import Selector
+from converge_core.ledger.canonical import JsonValue
+from converge_core.ledger.events import CorrectionEvent
 from tests.core.stage import bodies, finish, perform
 
 KEYS = (ContextKey.SEEDS, ContextKey.SIGNALS, ContextKey.HYPOTHESES, ContextKey.VOTES)
@@ -431,6 +437,26 @@ class AnyDriver(RuleBasedStateMachine):
             return
         assert not violated
         self.step, self.waiting = None, []
+
+    @rule(emission=emissions)
+    def an_observation_comes_in(self, emission: Emission) -> None:
+        proposal = emission.proposal()
+        with suppress(AdmissionError):  # it may be blank, contradict what is known, or come too late
+            kind = AdmissionActorKind.EXTERNAL
+            self.run.admit(AdmissionRequest("sensor", kind, "plant", proposal.key, proposal.id, proposal.payload))
+
+    @rule(emission=emissions, n=st.integers(0, 2))
+    def somebody_corrects_a_fact(self, emission: Emission, n: int) -> None:
+        wire: Mapping[str, JsonValue] = {"family": Number.family, "version": 1, "body": {"n": n}}
+        self.run.correct(
+            CorrectionEvent(
+                fact=f"{emission.key}/{emission.id}",
+                actor="human:ann",
+                reason_code="data_error",
+                reason="a typo",
+                payload=wire,
+            )
+        )
 
     @rule()
     def what_happened_is_drained(self) -> None:

@@ -235,3 +235,9 @@ def test_a_payload_of_an_unknown_family_cannot_be_read_from_a_ledger() -> None:
     found = drafted(of(Invoice(cents=1)))
     with pytest.raises(PayloadError, match="unknown family"):
         read_draft(parse(found.text), "rule", PayloadRegistry())  # type: ignore[arg-type]
+
+
+def test_what_is_no_payload_is_named() -> None:
+    found = drafted(of({"text": "words"}))  # type: ignore[arg-type]
+    assert isinstance(found, Malformed)
+    assert found.reason == "dict is not a FactPayload"

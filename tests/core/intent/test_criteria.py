@@ -17,8 +17,10 @@ from converge_core import (
     StopReason,
     Unmet,
 )
-from converge_core.gates.stop import Converged, CriteriaMet, HumanInterventionRequired
+from converge_core.gates.flow import FlowGateOutcome
+from converge_core.gates.stop import CommitRefused, Converged, CriteriaMet, HumanInterventionRequired
 from converge_core.intent.criteria import judge, stop_reason_of
+from tests.core.scenarios import Commits
 from tests.core.stage import Played, engine_of, play, seeded
 
 MUST = Criterion("must")
@@ -146,6 +148,12 @@ def test_a_human_who_must_unblock_a_criterion_is_the_reason_to_stop() -> None:
     result = judged(MUST, must=Blocked("law", "ap:1")).result
     assert result.stop_reason == HumanInterventionRequired(("must",), ("ap:1",))
     assert result.raise_for_stop() is result
+
+
+@pytest.mark.parametrize(("answer", "reason"), [(Blocked("law"), HumanInterventionRequired), (Met(), CommitRefused)])
+def test_what_waits_for_people_is_not_concluded(answer: CriterionResult, reason: type[StopReason]) -> None:
+    engine = engine_of(evaluator=Judge(must=answer), flow=Commits(FlowGateOutcome.REJECT))
+    assert type(play(engine, seeded("a"), RootIntent("i", success=(MUST,))).result.stop_reason) is reason
 
 
 def test_an_evaluator_is_anything_that_evaluates() -> None:

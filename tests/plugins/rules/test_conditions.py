@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from converge_core import (
+    Blocked,
     Context,
     ContextKey,
     ContextState,
@@ -18,12 +19,14 @@ from converge_core import (
     CriterionResult,
     DataPayload,
     Engine,
+    FactPayload,
     Indeterminate,
     InvariantClass,
     Met,
     ProposedFact,
     RootIntent,
     Site,
+    TextPayload,
     Unmet,
     suggestor,
 )
@@ -75,8 +78,9 @@ def violation(result: ConvergeResult) -> InvariantViolated:
     return result.stop_reason
 
 
-def judged(context: ContextState, expression: str) -> CriterionResult:
-    engine = Engine(evaluator=CelCriterion(CriterionConfig.model_validate({"expression": expression}), SITE))
+def judged(context: ContextState, expression: str, **more: str) -> CriterionResult:
+    config = CriterionConfig.model_validate({"expression": expression, **more})
+    engine = Engine(evaluator=CelCriterion(config, SITE))
     result = asyncio.run(engine.run(context, RootIntent("test", success=(Criterion("met"),))))
     (outcome,) = result.criteria_outcomes
     return outcome.result
@@ -218,3 +222,101 @@ def test_a_faulty_expression_is_refused(
 def test_a_criterion_is_not_about_single_facts() -> None:
     with pytest.raises(ValidationError, match="Extra inputs"):
         CriterionConfig.model_validate({"expression": "true", "for_each": "seeds"})
+
+
+# What shows a success, and who could bring it about.
+
+
+def test_a_criterion_names_the_facts_that_show_it() -> None:
+    shown = judged(seeds({"n": 1}, {"n": 2}), "size(seeds) == 2", evidence="seeds.map(s, s.key + '/' + s.id)")
+    assert shown == Met(("seeds/s1", "seeds/s2"))
+
+
+def test_evidence_that_does_not_exist_shows_nothing() -> None:
+    shown = judged(seeds({"n": 1}), "true", evidence="['seeds/s1', 'seeds/s9']")
+    assert shown == Indeterminate("evidence 'seeds/s9' does not exist")
+
+
+@pytest.mark.parametrize("evidence", ["'seeds/s1'", "[1]", "seeds"])
+def test_evidence_is_a_list_of_references(evidence: str) -> None:
+    shown = judged(seeds({"n": 1}), "true", evidence=evidence)
+    assert isinstance(shown, Indeterminate)
+    assert "facts are cited as a list of strings such as 'seeds/s1'" in shown.reason
+
+
+def test_evidence_is_looked_for_when_the_criterion_is_met_alone() -> None:
+    assert judged(seeds(), "false", evidence="[1]") == Unmet("`false` is false")
+
+
+def test_a_criterion_may_be_blocked_with_a_reference_to_who_can_unblock_it() -> None:
+    blocked = judged(
+        seeds({"n": 9}),
+        "size(evaluations) > 0",
+        blocked_when="seeds.exists(s, s.n > 5)",
+        approval_ref="legal:claims",
+    )
+    assert blocked == Blocked("`seeds.exists(s, s.n > 5)` is true", "legal:claims")
+
+
+def test_what_blocks_a_criterion_needs_no_reference() -> None:
+    assert judged(seeds(), "false", blocked_when="true") == Blocked("`true` is true")
+
+
+@pytest.mark.parametrize(("expression", "result"), [("true", Met()), ("false", Unmet("`false` is false"))])
+def test_a_criterion_that_is_met_or_that_nothing_blocks_is_not_blocked(
+    expression: str, result: CriterionResult
+) -> None:
+    assert judged(seeds(), expression, blocked_when=f"{expression} == true") == result
+
+
+def test_what_cannot_tell_whether_it_is_blocked_is_indeterminate() -> None:
+    assert isinstance(judged(seeds({"n": 1}), "false", blocked_when="seeds[0].m"), Indeterminate)
+
+
+@pytest.mark.parametrize("field", ["evidence", "blocked_when"])
+def test_a_fault_is_told_of_the_expression_that_has_it(field: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        CriterionConfig.model_validate({"expression": "true", field: "sedes"})
+    assert [fault["loc"] for fault in caught.value.errors()] == [(field,)]
+
+
+def test_an_invariant_is_not_blocked() -> None:
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        InvariantConfig.model_validate({"expression": "true", "blocked_when": "true"})
+
+
+def texts(key: ContextKey, *words: str) -> list[ProposedFact[FactPayload]]:
+    return [ProposedFact(key, f"{key}{number}", TextPayload(text=text)) for number, text in enumerate(words)]
+
+
+STRATEGIES, EVALUATIONS, CONSTRAINTS = ContextKey.STRATEGIES, ContextKey.EVALUATIONS, ContextKey.CONSTRAINTS
+VIABLE = (
+    "size(strategies) > 0 && (size(evaluations) == 0 || evaluations.exists(e, e.text.matches('(?i)viable|positive')))"
+)
+POSITIVE = "size(evaluations) > 0 && evaluations.all(e, !e.text.matches('(?i)negative|rejected'))"
+
+
+@pytest.mark.parametrize(
+    ("expression", "facts", "met"),
+    [
+        (VIABLE, [], False),
+        (VIABLE, texts(STRATEGIES, "a"), True),
+        (VIABLE, [*texts(STRATEGIES, "a"), *texts(EVALUATIONS, "Positive")], True),
+        (VIABLE, [*texts(STRATEGIES, "a"), *texts(EVALUATIONS, "doubtful")], False),
+        ("size(strategies) > 0", [], False),
+        ("size(strategies) > 0", texts(STRATEGIES, "monday"), True),
+        ("constraints.all(c, !c.text.contains('unallocated'))", [], True),
+        ("constraints.all(c, !c.text.contains('unallocated'))", texts(CONSTRAINTS, "3 unallocated"), False),
+        ("size(strategies) >= 2", texts(STRATEGIES, "a"), False),
+        ("size(strategies) >= 2", texts(STRATEGIES, "a", "b"), True),
+        (POSITIVE, [], False),
+        (POSITIVE, texts(EVALUATIONS, "good", "fine"), True),
+        (POSITIVE, texts(EVALUATIONS, "good", "Rejected"), False),
+    ],
+)
+def test_the_built_in_criteria_of_the_original_are_expressions(
+    expression: str, facts: list[ProposedFact[FactPayload]], met: bool
+) -> None:
+    """AtLeastOneViableStrategy, ValidScheduleFound, AllTasksAllocated, MinimumStrategies(2), AllEvaluationsPositive."""
+    context = ContextState([], facts)
+    assert isinstance(judged(context, expression), Met) is met

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import product
+from types import SimpleNamespace
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -98,13 +100,14 @@ def choice(program: IntegerProgram, size: int) -> Mapping[int, int]:
 
 def test_more_ties_than_one_objective_can_hold_are_broken_in_their_order() -> None:
     program = IntegerProgram()
-    wide = [choice(program, 9) for _ in range(8)]  # 9 ** 8 orders, where 2 ** 20 fit into one objective
-    program.require({variable: 1 for terms in wide for variable in list(terms)[1::2]}, low=3)
+    wide = [choice(program, 9) for _ in range(20)]  # 9 ** 20 orders, where 2 ** 20 fit into one objective
+    program.require({next(iter(wide[0])): 1}, high=0)
+    program.require({variable: 1 for terms in wide for variable in list(terms)[1::2]}, low=4)
     ties = [Tie({variable: at for at, variable in enumerate(terms)}, 0, 8) for terms in wide]
     found = program.minimise({}, ties, Deadline(60, stopped), NODES)
     assert found.values is not None
     chosen = [next(at for at, variable in enumerate(terms) if found.values[variable]) for terms in wide]
-    assert chosen == [0, 0, 0, 0, 0, 1, 1, 1]
+    assert chosen == [1] + [0] * 16 + [1, 1, 1]
 
 
 def test_a_program_can_be_minimised_again() -> None:
@@ -153,11 +156,36 @@ def hard() -> IntegerProgram:
     return program
 
 
-def test_an_answer_that_is_none_is_refused() -> None:
+def answers(monkeypatch: pytest.MonkeyPatch, **answer: object) -> Solution:
+    """Have the solver answer what it is told to a program of one variable, and return what is made of it."""
+    told = {"message": "no reason", "mip_node_count": 0, "mip_dual_bound": 0.0, "x": None, **answer}
+    monkeypatch.setattr("scipy.optimize.milp", lambda *_, **__: SimpleNamespace(**told))
     program = IntegerProgram()
-    x = program.variable()
-    program.require({x: 1}, high=0)
+    x = program.variable(high=2)
+    program.require({x: 1}, low=1)
+    return program.minimise({x: 1}, [], Deadline(60, stopped), NODES)
+
+
+@pytest.mark.parametrize("x", [0.4, 2.6, -1.0])
+def test_an_answer_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, x: float) -> None:
     with pytest.raises(ArithmeticError, match="breaks a condition"):
-        program._check([1])
-    with pytest.raises(ArithmeticError, match="breaks a condition"):
-        program._check([-1])
+        answers(monkeypatch, status=0, x=np.array([x]))
+
+
+def test_a_solver_that_gives_up_is_not_taken_for_one_that_ran_out_of_iterations(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(ArithmeticError, match="the solver gave up: no reason"):
+        answers(monkeypatch, status=4)
+
+
+def test_an_optimum_without_a_proof_is_only_a_solution(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = answers(monkeypatch, status=0, x=np.array([2.0]), mip_dual_bound=0.99)
+    assert found == Solution(SolverStop.FEASIBLE, (2,), 2, 1)
+
+
+def test_a_bound_is_the_whole_number_that_it_leaves_possible(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = answers(monkeypatch, status=0, x=np.array([1.9999999]), mip_dual_bound=1.0000002)
+    assert found == Solution(SolverStop.FEASIBLE, (2,), 2, 1)
+    found = answers(monkeypatch, status=0, x=np.array([1.9999999]), mip_dual_bound=1.5)
+    assert found == Solution(SolverStop.OPTIMAL, (2,), 2, 2)

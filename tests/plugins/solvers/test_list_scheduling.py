@@ -28,8 +28,8 @@ def test_the_longest_jobs_go_first_if_that_is_shorter() -> None:
 
 
 def test_who_has_a_deadline_goes_first() -> None:
-    jobs = [Job(id="a", duration=3), Job(id="b", duration=1, deadline=1)]
-    assert list_schedule(problem(*jobs)) == {"b": 0, "a": 1}
+    jobs = [Job(id="a", duration=1), Job(id="b", duration=3, deadline=3)]
+    assert list_schedule(problem(*jobs)) == {"b": 0, "a": 3}
 
 
 def test_who_is_worth_most_for_its_time_goes_first_where_ends_are_weighed() -> None:
