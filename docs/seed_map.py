@@ -208,6 +208,7 @@ DEFECTS: Mapping[str, str] = {
     "`ValidationContext` and `allow_warnings` are never read": "A check is given the context, and passes or not",
     "`StopReason::PromotionRejected` is never produced": "A rejection stops no run: `converge_core.gates.stop`",
     "`EvalRegistry` is not called by the engine": "There is no such registry yet",
+    "`RecallPolicy` budgets, uses and ranking are not applied": "There is no recall yet that could leave them out",
     "The wiki differs from the code": "The reference is written from the code, and compared with it by a test",
 }
 

@@ -21,6 +21,10 @@ from typing import Any
 _REFERENCE = re.compile(r"((?:[A-Za-z]\w*\.)*[A-Za-z]\w*):([A-Za-z]\w*)", re.ASCII)
 
 
+_DIGESTS: dict[str, str] = {}
+"""SHA-256 (hex) of the files of modules, as they were when they were loaded."""
+
+
 class CodeLoader:
     """Turns ``module:callable`` into the callable. ``folder`` is the intent's."""
 
@@ -29,19 +33,31 @@ class CodeLoader:
 
     def __call__(self, reference: str) -> Callable[..., Any]:
         """Return the callable. Raises LookupError, with a sentence, for anything that may not or cannot be loaded."""
-        match = _REFERENCE.fullmatch(reference)
-        if match is None:
-            raise LookupError(f"{reference!r} is not of the form module:callable")
-        module_name, name = match.groups()
-        module = self._from_folder(module_name) or _from_package(module_name)
-        if module is None:
-            raise LookupError(f"{module_name!r} is neither in the intent's folder nor in an installed package")
-        found = getattr(module, name, None)
+        module_name, name = _parts(reference)
+        found = getattr(self._module(module_name), name, None)
         if found is None:
             raise LookupError(f"{module_name!r} has no {name!r}")
         if not callable(found):
             raise LookupError(f"{reference!r} is a {type(found).__name__}, which cannot be called")
         return found  # type: ignore[no-any-return]  # callable() narrows to an untyped callable
+
+    def source_digest(self, reference: str) -> str:
+        """Return the SHA-256 (hex) of the file of the module that a reference names, as it was when it was loaded.
+
+        What that module imports is not covered. Raises LookupError for what cannot be loaded, or has no file.
+        """
+        module = self._module(_parts(reference)[0])
+        if module.__name__ not in _DIGESTS:
+            if module.__file__ is None:
+                raise LookupError(f"{module.__name__!r} has no file")
+            _DIGESTS[module.__name__] = _digest(Path(module.__file__))
+        return _DIGESTS[module.__name__]
+
+    def _module(self, name: str) -> ModuleType:
+        module = self._from_folder(name) or _from_package(name)
+        if module is None:
+            raise LookupError(f"{name!r} is neither in the intent's folder nor in an installed package")
+        return module
 
     def _from_folder(self, module_name: str) -> ModuleType | None:
         path = self._folder.joinpath(*module_name.split(".")).with_suffix(".py")
@@ -57,6 +73,7 @@ class CodeLoader:
         if spec is None or spec.loader is None:
             raise LookupError(f"{path} cannot be imported")
         module = importlib.util.module_from_spec(spec)
+        _DIGESTS[qualified] = _digest(path)
         sys.modules[qualified] = module
         sys.path.append(str(self._folder))  # last, so that its modules find each other and shadow nobody
         try:
@@ -68,6 +85,18 @@ class CodeLoader:
         finally:
             sys.path.remove(str(self._folder))
         return module
+
+
+def _parts(reference: str) -> tuple[str, str]:
+    """Return module and name. Raises LookupError for another form."""
+    match = _REFERENCE.fullmatch(reference)
+    if match is None:
+        raise LookupError(f"{reference!r} is not of the form module:callable")
+    return match[1], match[2]
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _from_package(module_name: str) -> ModuleType | None:

@@ -50,7 +50,7 @@ from converge_core.intent.document import (
 )
 from converge_core.intent.sections import CEL_FIELDS, CriterionSection
 from converge_core.invariants import FunctionInvariant
-from converge_core.ports import FILES
+from converge_core.ports import FILES, SOURCE_DIGEST
 from converge_core.suggestors.catalog import Catalog, Ports, Site
 
 T = TypeVar("T")
@@ -116,7 +116,7 @@ class _Composer:
         self.document, self.value, self.offers = document, document.value, offers
         self.load = CodeLoader(folder)
         read: Callable[[str], str] = partial(_text_of, folder)
-        self.ports = Ports().offer(FILES, read)
+        self.ports = Ports().offer(FILES, read).offer(SOURCE_DIGEST, self.load.source_digest)
         self.problems: list[Problem] = []
 
     def parsed(self) -> IntentDocument | None:

@@ -18,6 +18,9 @@ from converge_core import Actor, Context, ContextKey, Fact, FactPayload, GateReq
 MAX_LINES = 40
 """Lines of a payload, and pieces of evidence, that are shown."""
 
+LONG_LINE = 300
+"""Characters that a piece of evidence may say."""
+
 BAR = "  │ "
 
 
@@ -74,7 +77,7 @@ def _evidence(cited: tuple[str, ...], ctx: Context) -> Iterator[str]:
 
 def _says(fact: Fact[FactPayload], ctx: Context) -> str:
     corrected = "" if ctx.is_current(fact) else "  (superseded since)"
-    return f"{one_line(fact.payload.body())}{corrected}"
+    return f"{one_line(fact.payload.body(), LONG_LINE)}{corrected}"
 
 
 def _effect(request: GateRequest, ctx: Context) -> str:

@@ -76,7 +76,7 @@ def _standing(stopped: RunStopped | None, waiting: int) -> tuple[str, str]:
     if stopped is not None:
         reason = StopReason.from_json(dict(stopped.stop))
         return status_of(reason), str(reason)
-    return status_of(None, waiting=waiting > 0), f"{waiting} gate(s) open" if waiting else ""
+    return status_of(None, waiting=waiting > 0), f"{waiting} gate(s) open" if waiting else "not finished"
 
 
 def result_json(result: ConvergeResult, head: Head) -> dict[str, Any]:

@@ -51,6 +51,9 @@ class Command(Protocol):
 FILES: Port[Callable[[str], str]] = Port("files")
 """Reads a text file, given relative to the folder of the intent. Raises LookupError where there is none to read."""
 
+SOURCE_DIGEST: Port[Callable[[str], str]] = Port("source-digest")
+"""Returns the SHA-256 (hex) of the source of the module that ``module:callable`` names. Raises LookupError."""
+
 Clock = Callable[[], int]
 """Returns the working time of the run so far, in milliseconds, never decreasing."""
 

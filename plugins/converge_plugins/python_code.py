@@ -7,6 +7,8 @@ What is found there decides:
 * any other function is called with the context, and with ``with`` as keyword arguments. ``reads`` and ``writes`` say
   what wakes it and where it may propose, which the other two say themselves.
 
+Its version is marked with a hash of the source, so that a run that is resumed notices that the code is another.
+
 Everything that can be wrong with this is found when the engine is set up, and is the intent's fault: `IntentError`.
 """
 
@@ -20,6 +22,10 @@ from functools import partial
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from converge_core import Catalog, ContextKey, IntentError, Problem, Site, Suggestor, hookimpl, suggestor
+from converge_core.ports import SOURCE_DIGEST
+
+MARK = 12
+"""Hex digits of the hash of the source that mark a version: enough to tell that it has changed."""
 
 
 class PythonConfig(BaseModel):
@@ -43,9 +49,20 @@ def python_suggestor(config: PythonConfig, site: Site) -> Suggestor:
     try:
         made.name = site.name
         made.config = config.model_dump(mode="json", by_alias=True)
+        made.version = _version(made.version, config.callable, site)
     except AttributeError as error:
-        raise _fault("callable", f"{config.callable}: `name` and `config` of a suggestor are set: {error}") from error
+        fixed = "`name`, `config` and `version` of a suggestor are set"
+        raise _fault("callable", f"{config.callable}: {fixed}: {error}") from error
     return made
+
+
+def _version(declared: str, reference: str, site: Site) -> str:
+    """Return the version that a suggestor declares, with a mark of the code it is made of (as PEP 440 marks a build)."""
+    try:
+        digest = site.port(SOURCE_DIGEST)(reference)
+    except LookupError:  # nobody offers it here, or the module has no file
+        return declared
+    return f"{declared}+{digest[:MARK]}"
 
 
 def _made(found: object, config: PythonConfig, name: str) -> Suggestor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from pathlib import Path
 
@@ -158,3 +159,27 @@ def test_a_package_that_cannot_be_imported_is_refused_with_the_reason(
     assert _refusal(folder, "broken_for_loader_test:f") == (
         "'broken_for_loader_test' cannot be imported: RuntimeError: no"
     )
+
+
+def test_the_source_of_a_module_is_told_by_its_hash(folder: Path) -> None:
+    source = "def f(ctx): return 'own'\n"
+    _write(folder, "own.py", source)
+    assert CodeLoader(folder).source_digest("own:f") == hashlib.sha256(source.encode()).hexdigest()
+
+
+def test_the_hash_is_that_of_the_code_that_was_loaded(folder: Path) -> None:
+    _write(folder, "own.py", "def f(ctx): return 'loaded'\n")
+    before = CodeLoader(folder).source_digest("own:f")
+    _write(folder, "own.py", "def f(ctx): return 'written since'\n")
+    assert CodeLoader(folder)("own:f")(None) == "loaded"
+    assert CodeLoader(folder).source_digest("own:f") == before
+
+
+def test_a_module_of_an_installed_package_has_a_hash_too(folder: Path) -> None:
+    assert len(CodeLoader(folder).source_digest("pydantic.fields:Field")) == 64
+
+
+@pytest.mark.parametrize("reference", ["gone:f", "../outside:f", "os:getcwd", "no reference"])
+def test_what_cannot_be_loaded_has_no_hash(folder: Path, reference: str) -> None:
+    with pytest.raises(LookupError):
+        CodeLoader(folder).source_digest(reference)

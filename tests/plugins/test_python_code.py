@@ -26,6 +26,8 @@ from converge_core import (
     hookspec,
     suggestor,
 )
+from converge_core.ports import SOURCE_DIGEST
+from converge_core.suggestors.catalog import Ports
 from converge_plugins import python_code
 from converge_plugins.python_code import PythonConfig, python_suggestor
 
@@ -170,6 +172,23 @@ def test_whatever_it_is_it_has_the_name_and_the_configuration_of_its_site(name: 
     assert one.config == {"callable": name, "with": {}, "reads": [], "writes": [], **config}
 
 
+def test_its_version_is_marked_with_a_hash_of_its_source() -> None:
+    asked: list[str] = []
+
+    def digest(reference: str) -> str:
+        asked.append(reference)
+        return "0123456789abcdef" * 4
+
+    site = Site("here", load, Ports().offer(SOURCE_DIGEST, digest))
+    config = PythonConfig.model_validate({"callable": "own:plain"})
+    assert python_suggestor(config, site).version == "1+0123456789ab"
+    assert asked == ["own:plain"]
+
+
+def test_where_nobody_tells_the_source_the_version_is_the_declared_one() -> None:
+    assert made("own:plain").version == "1"
+
+
 # What cannot.
 
 
@@ -188,7 +207,7 @@ def test_what_cannot_be_called_is_refused() -> None:
 def test_a_suggestor_that_cannot_be_named_is_refused() -> None:
     place, message = fault("own:Stubborn")
     assert place == "callable"
-    assert message.startswith("own:Stubborn: `name` and `config` of a suggestor are set")
+    assert message.startswith("own:Stubborn: `name`, `config` and `version` of a suggestor are set")
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,8 @@ import click
 from converge_cli.output import counted, emit, safe, table
 from converge_cli.recorded import read_verified, with_ledger
 from converge_cli.session import Session, json_option, ledger_option, pass_session
-from converge_cli.standing import status_of
+from converge_cli.standing import standing_in
 from converge_core import ContextKey, Entry, Head
-from converge_core.gates.stop import StopReason
 from converge_core.ledger.history import History, RecordedFact
 
 
@@ -20,33 +19,31 @@ from converge_core.ledger.history import History, RecordedFact
 @click.argument("run_id", metavar="RUN")
 @click.option("--key", type=click.Choice([key.value for key in ContextKey]), help="Only facts of this key.")
 @click.option("--all", "everything", is_flag=True, help="Show all facts; the default shows the first 20 of a key.")
+@click.option("--history", "whole", is_flag=True, help="Show the facts too in whose place readers see others.")
 @ledger_option
 @json_option
 @pass_session
 def command(
-    session: Session, run_id: str, key: str | None, everything: bool, ledger_url: str | None, as_json: bool
+    session: Session, run_id: str, key: str | None, everything: bool, whole: bool, ledger_url: str | None, as_json: bool
 ) -> None:
-    """Show RUN: how it stands, its facts, its gates, and what was turned away."""
+    """Show RUN: how it stands, its facts as readers see them, its gates, and what was turned away."""
     entries: list[Entry]
     head: Head
     entries, head = with_ledger(session.ledger(ledger_url, read_only=True), read_verified, run_id)
     history = History.of(entries, run_id)
-    facts = [fact for fact in history.facts.values() if key in (None, fact.promotion["key"])]
+    facts = [
+        fact
+        for fact in history.facts.values()
+        if key in (None, fact.promotion["key"]) and (whole or fact.ref not in history.superseded)
+    ]
     if as_json:
         emit(_as_json(history, facts, head))
     else:
         _print(history, facts, head, limit=None if everything or key else 20)
 
 
-def _standing(history: History) -> tuple[str, str]:
-    reason = None if history.stop is None else StopReason.from_json(dict(history.stop.stop))
-    waiting = history.open_gates()
-    text = str(reason) if reason is not None else f"{len(waiting)} gate(s) open" if waiting else "not finished"
-    return status_of(reason, waiting=bool(waiting)), text
-
-
 def _as_json(history: History, facts: list[RecordedFact], head: Head) -> dict[str, Any]:
-    status, reason = _standing(history)
+    status, reason = standing_in(history)
     return {
         "run_id": history.run_id,
         "status": status,
@@ -59,7 +56,9 @@ def _as_json(history: History, facts: list[RecordedFact], head: Head) -> dict[st
         "facts": [
             {"key": fact.promotion["key"], "id": fact.promotion["id"], "payload": fact.body}
             | {name: fact.promotion[name] for name in ("cycle", "lamport", "proposer", "approver", "authority")}
-            | {"confidence": fact.proposal["confidence"], "evidence": fact.proposal.get("evidence", [])}
+            | {"confidence": fact.proposal["confidence"], "evidence": fact.evidence}
+            | {"supersedes": fact.promotion.get("supersedes"), "superseded_by": history.superseded.get(fact.ref)}
+            | {"stale": _is_stale(fact, history)}
             for fact in facts
         ],
         "gates": [
@@ -69,6 +68,7 @@ def _as_json(history: History, facts: list[RecordedFact], head: Head) -> dict[st
                 "proposer": gate.proposer,
                 "verdict": gate.decision.verdict if gate.decision is not None else None,
                 "actor": gate.decision.actor if gate.decision is not None else None,
+                "authority": gate.authority,
             }
             for gate in history.gates.values()
         ],
@@ -78,7 +78,7 @@ def _as_json(history: History, facts: list[RecordedFact], head: Head) -> dict[st
 
 
 def _print(history: History, facts: list[RecordedFact], head: Head, limit: int | None) -> None:
-    status, reason = _standing(history)
+    status, reason = standing_in(history)
     counts = f"{counted(history.cycles, 'cycle')}, {counted(len(history.facts), 'fact')}"
     click.echo(safe(f"{history.run_id}: {status} ({reason}), {counts}"))
     click.echo(f"ledger head {head}\n")
@@ -94,9 +94,10 @@ def _print(history: History, facts: list[RecordedFact], head: Head, limit: int |
                     fact.proposal["confidence"],
                     fact.promotion["proposer"],
                     fact.promotion["approver"],
+                    _note(fact, history),
                 )
             )
-    table(("fact", "says", "confidence", "proposer", "approver"), rows)
+    table(("fact", "says", "confidence", "proposer", "approver", ""), rows)
     for name, count in shown.items():
         if limit is not None and count > limit:
             click.echo(f"{count - limit} more under {name}: --key {name}")
@@ -110,6 +111,22 @@ def _print(history: History, facts: list[RecordedFact], head: Head, limit: int |
     if history.refused:
         turned_away = counted(len(history.refused), "proposal")
         click.echo(f"\n{turned_away} turned away as duplicate, conflicting or rejected: --json lists them")
+
+
+def _note(fact: RecordedFact, history: History) -> str:
+    """Say how a fact stands to corrections, if it does."""
+    by, old = history.superseded.get(fact.ref), fact.promotion.get("supersedes")
+    if by is not None:
+        return f"superseded by {by}"
+    if _is_stale(fact, history):
+        return "rests on what was corrected since"
+    return f"in the place of {old}" if old else ""
+
+
+def _is_stale(fact: RecordedFact, history: History) -> bool:
+    """Say whether a fact was concluded from one in whose place readers see another. A correction cites what it mends."""
+    old = fact.promotion.get("supersedes")
+    return any(ref in history.superseded and ref != old for ref in fact.evidence)
 
 
 def _decided(decision: Any) -> tuple[str, str]:

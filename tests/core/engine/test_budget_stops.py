@@ -110,6 +110,22 @@ def test_a_call_that_may_exceed_the_token_budget_is_not_made(limit: int, calls: 
     assert result.usage.tokens <= limit
 
 
+@pytest.mark.parametrize("resource", ["tokens", "cost_microusd"])
+def test_after_the_last_of_it_not_even_one_more_is_spent(resource: str) -> None:
+    calls = []
+
+    @suggestor(accepts=lambda ctx: ctx.version < 9)
+    def sips(ctx: Context) -> AgentEffect:
+        usage = Usage(1) if resource == "tokens" else Usage(cost_microusd=1)
+        ctx.allowance.reserve(**{resource: 1}).settle(usage)
+        calls.append(ctx.version)
+        return AgentEffect.with_proposal(text(f"s{ctx.version}"), usage)
+
+    result = play(engine_of(sips, budget=Budget(max_tokens=3, max_cost_usd=0.000003))).result
+    assert calls == [0, 1, 2]
+    assert result.stop_reason in (TokenBudgetExhausted(3, 3), CostBudgetExhausted(3, 3))
+
+
 def test_what_was_reserved_and_not_used_is_left_for_the_next_call() -> None:
     spender = Spends("a", 10, spent=1)
     play(engine_of(spender, budget=Budget(max_tokens=14)))
