@@ -80,7 +80,7 @@ def _signature(function: Callable[..., object]) -> str:
 def command_line() -> Iterator[str]:
     """The commands, as their help has them."""
     yield from _head("Command line", "What `converge --help` and `converge COMMAND --help` print.")
-    yield from _command(main, click.Context(main, info_name="converge", **_WIDE))
+    yield from _command(main, click.Context(main, info_name="converge", **main.context_settings, **_WIDE))
     yield "## Exit codes\n\n| code | name | meaning |\n|--:|---|---|"
     for code in ExitCode:
         yield f"| {code.value} | {code.name} | {code.meaning} |"

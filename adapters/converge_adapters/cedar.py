@@ -89,7 +89,7 @@ class CedarAuthorizer:
         answer = self._answer(question, question.human_approval_present)
         if answer.allowed:
             return FlowGateDecision(FlowGateOutcome.PROMOTE, answer.reason, "cedar")
-        if not question.human_approval_present and self._answer(question, True).allowed:
+        if self._answer(question, True).allowed:
             return FlowGateDecision(FlowGateOutcome.ESCALATE, f"{answer.reason} without a human", "cedar")
         return FlowGateDecision(FlowGateOutcome.REJECT, answer.reason, "cedar")
 

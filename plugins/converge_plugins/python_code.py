@@ -57,7 +57,7 @@ def python_suggestor(config: PythonConfig, site: Site) -> Suggestor:
 
 
 def _version(declared: str, reference: str, site: Site) -> str:
-    """Return the version that a suggestor declares, with a mark of the code it is made of (as PEP 440 marks a build)."""
+    """Return the version that a suggestor declares, with a mark of its code (as PEP 440 marks a build)."""
     try:
         digest = site.port(SOURCE_DIGEST)(reference)
     except LookupError:  # nobody offers it here, or the module has no file

@@ -221,6 +221,12 @@ def test_whatever_a_payload_holds_cedar_has_an_answer(fields: dict[str, JsonValu
     assert CedarAuthorizer(ALL).decide(replace(question(), fields=fields)).outcome is PROMOTE
 
 
+def test_a_question_that_cedar_cannot_read_is_rejected_and_says_so() -> None:
+    decision = asked(ALL, question(x="\ud800"))
+    assert decision.outcome is REJECT
+    assert decision.reason.startswith("no answer: failed to build request")
+
+
 # --- entities ---------------------------------------------------------------------------------------------------------
 
 TEAM: list[dict[str, Any]] = [

@@ -84,6 +84,22 @@ def test_a_replay_until_a_cycle_shows_the_context_as_it_was(desk: Desk) -> None:
     ]
 
 
+def test_the_last_cycle_which_found_nothing_to_do_can_be_named_too(desk: Desk) -> None:
+    finished = desk.finished(intent())
+    assert desk.json("replay", finished["run_id"], "--until", f"cycle:{finished['cycles']}")["equal"]
+    desk.call("replay", finished["run_id"], "--until", f"cycle:{finished['cycles'] + 1}", code=2)
+
+
+def test_what_has_changed_since_is_told_though_it_derives_the_same(own: Desk) -> None:
+    run_id = own.finished(intent(suggestors=[python("own:say")]))["run_id"]
+    assert own.json("replay", run_id)["changes"] == []
+    own.write("own.py", OWN + "# a remark\n")
+    for args in ([], ["--live"]):
+        told = own.process("replay", run_id, *args)
+        assert "all equal" in told.stdout
+        assert "since the run was recorded, suggestor 'own' changed: version 1+" in told.stderr
+
+
 @pytest.mark.parametrize("until", ["cycle:99", "soon"])
 def test_a_cycle_that_was_not_is_wrong_usage(desk: Desk, until: str) -> None:
     run_id = desk.finished(intent())["run_id"]

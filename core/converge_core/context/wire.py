@@ -57,7 +57,7 @@ def read_proposal(value: Mapping[str, Any], payloads: PayloadRegistry) -> AnyPro
 
 
 def stored_text(value: Mapping[str, Any], proposal: AnyProposal, text: str) -> str | None:
-    """Return a proposal's stored text where its payload was brought up from an older version, and so reads otherwise."""
+    """Return a proposal's stored text where its payload was upcast from an older version, and so reads otherwise."""
     return None if value["payload"]["version"] == proposal.payload.version else text
 
 

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from converge_core.context.admission import INPUT
+from converge_core.context.artifacts import ArtifactUse, LifecycleEvent
 from converge_core.context.facts import ENGINE, ActorKind
+from converge_core.context.hypotheses import Hypothesis, HypothesisResolution
 from converge_core.context.keys import ContextKey
 from converge_core.context.payloads import PayloadRegistry
 from converge_core.context.state import ContextState
@@ -28,6 +30,7 @@ from converge_core.gates.flow import CommitmentPayload, FlowGateAuthorizer, Phas
 from converge_core.gates.hitl import GateDecision, HitlPause, HitlPolicy
 from converge_core.gates.promotion import Check, PromotionGate, ValidationPolicy
 from converge_core.intent.criteria import CriterionEvaluator
+from converge_core.intent.frames import Frame
 from converge_core.intent.root import ConstraintPayload, RootIntent
 from converge_core.intent.scope import Scope
 from converge_core.invariants import Invariant, InvariantClass
@@ -41,7 +44,19 @@ from converge_core.suggestors.contract import Suggestor, is_selector
 
 MAX_NAME = 128
 
-_CORE_PAYLOADS = (CommitmentPayload, ConstraintPayload, FormationDecision, PhasePayload, Tension, TensionResolution)
+_CORE_PAYLOADS = (
+    ArtifactUse,
+    CommitmentPayload,
+    ConstraintPayload,
+    FormationDecision,
+    Frame,
+    Hypothesis,
+    HypothesisResolution,
+    LifecycleEvent,
+    PhasePayload,
+    Tension,
+    TensionResolution,
+)
 """What a ledger may hold though nobody here depends on it, and so nobody has registered it."""
 
 

@@ -120,7 +120,8 @@ def until_cycle(entries: Sequence[Entry], cycle: int) -> Sequence[Entry]:
     """Return the entries up to the end of a cycle. Raises LookupError when the run has not come so far."""
     last = 0
     for place, entry in enumerate(entries):
-        at = cast("Mapping[str, int]", parse(entry.body)).get("cycle", 0)
+        body = cast("Mapping[str, int]", parse(entry.body))
+        at = body.get("cycle", body.get("cycles", 0))  # a last cycle that found nothing to do shows in the stop alone
         if at > cycle:
             return entries[:place]
         last = max(last, at)

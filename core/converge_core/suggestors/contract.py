@@ -149,6 +149,8 @@ def suggestor(
     optional: bool = False,
     replayability: Replayability = Replayability.DETERMINISTIC,
     journal: bool | None = None,
+    authority: AuthorityLevel = AuthorityLevel.ADVISORY,
+    domains: Iterable[str] = (),
     profile: SuggestorProfile = NEUTRAL,
 ) -> Callable[[SuggestorFunction], FunctionSuggestor]: ...
 def suggestor(
@@ -163,6 +165,8 @@ def suggestor(
     optional: bool = False,
     replayability: Replayability = Replayability.DETERMINISTIC,
     journal: bool | None = None,
+    authority: AuthorityLevel = AuthorityLevel.ADVISORY,
+    domains: Iterable[str] = (),
     profile: SuggestorProfile = NEUTRAL,
 ) -> FunctionSuggestor | Callable[[SuggestorFunction], FunctionSuggestor]:
     """Make a suggestor of a function that returns, yields or awaits proposals.
@@ -184,6 +188,8 @@ def suggestor(
             "optional": optional,
             "replayability": replayability,
             "journal": journal,
+            "authority": authority,
+            "domains": tuple(domains),
             "profile": profile,
         }
         if accepts is not None:

@@ -14,6 +14,7 @@ from converge_core import (
     PayloadRegistry,
     ProposedFact,
     SnapshotError,
+    Stopped,
     SubjectRef,
     canonical,
     replay,
@@ -21,7 +22,8 @@ from converge_core import (
     snapshot,
 )
 from converge_core.context.snapshot import facts_root
-from tests.core.stage import SEEDS, SIGNALS, Says, data, engine_of, play, seeded, text
+from tests.core.scenarios import corrects
+from tests.core.stage import SEEDS, SIGNALS, Says, advance, data, engine_of, play, seeded, text
 
 
 class Invoice(FactPayload):
@@ -120,6 +122,27 @@ FACT_PLACES: list[tuple[str | int, ...]] = [
     *(("facts", 0, "promotion", name) for name in RECORD),
     *(("facts", 0, "proposal", *path) for path in places(PROPOSAL)),
 ]
+
+
+@pytest.mark.parametrize("other", ["seeds/other", None], ids=str)
+def test_a_correction_that_supersedes_another_fact_is_refused(other: str | None) -> None:
+    run = engine_of().begin(seeded("s"))
+    advance(run)
+    corrects(run)
+    run.reopen()
+    step = advance(run)
+    assert isinstance(step, Stopped)
+    context = step.result.context
+    root = facts_root(tuple(context.facts()))
+    assert list(restore(snapshot(context), root).facts()) == list(context.facts())
+
+    value = json.loads(snapshot(context))
+    promotion = value["facts"][-1]["promotion"]
+    assert promotion.pop("supersedes") == "seeds/s"
+    if other is not None:
+        promotion["supersedes"] = other
+    with pytest.raises(SnapshotError):
+        restore(canonical(value), root)
 
 
 def test_the_list_of_altered_fields_is_complete(context: ContextState) -> None:

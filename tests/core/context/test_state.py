@@ -130,6 +130,8 @@ def test_a_view_is_a_sequence() -> None:
     assert ids(facts[1:3]) == ["b", "d"]
     assert MIXED[3] in facts
     assert facts == [fact for fact in MIXED if fact.key == SEEDS]
+    assert facts != []
+    assert facts != 7
     assert repr(facts) == "FactView(['seeds/a', 'seeds/b', 'seeds/d', 'seeds/e'])"
 
 

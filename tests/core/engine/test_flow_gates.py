@@ -17,6 +17,7 @@ from converge_core import (
     AuthorityLevel,
     AwaitDecision,
     Budget,
+    Context,
     ContextKey,
     ContextState,
     Criterion,
@@ -272,11 +273,10 @@ def test_reject_all_leaves_a_run_without_facts_and_without_commitment() -> None:
 
 
 def test_a_suggestor_is_asked_about_with_its_authority_and_domains() -> None:
-    @suggestor(reads=SIGNALS)
-    def senior(ctx: object) -> ProposedFact[FactPayload]:
+    @suggestor(reads=SIGNALS, authority=AuthorityLevel.SUPERVISORY, domains=("pricing", "risk"))
+    def senior(ctx: Context) -> ProposedFact[FactPayload]:
         return text("a")
 
-    senior.authority, senior.domains = AuthorityLevel.SUPERVISORY, ("pricing", "risk")
     flow = FakeAuthorizer()
     started(engine_of(senior, flow=flow))
     principals = {question.resource.id: question.principal for question in flow.questions(FlowAction.PROPOSE)}

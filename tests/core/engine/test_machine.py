@@ -380,8 +380,15 @@ def test_a_run_that_has_begun_does_not_see_later_registrations() -> None:
     engine = engine_of(Says("early", text("e")))
     run = engine.begin(ContextState())
     engine.register_suggestor(Says("late", text("l")))
-    engine.register_invariant(structural(lambda ctx: "always violated"))
     assert refs(to_the_end(run).result) == ["seeds/e"]
+    assert refs(play(engine).result) == ["seeds/e", "seeds/l"]
+
+
+def test_a_run_that_has_begun_does_not_see_later_invariants() -> None:
+    engine = engine_of(Says("early", text("e")))
+    run = engine.begin(ContextState())
+    engine.register_invariant(structural(lambda ctx: "always violated"))
+    assert to_the_end(run).result.converged
     assert not play(engine).result.converged
 
 

@@ -237,6 +237,16 @@ def test_a_payload_of_an_unknown_family_cannot_be_read_from_a_ledger() -> None:
         read_draft(parse(found.text), "rule", PayloadRegistry())  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("field", "value"), [("id", 7), ("id", ""), ("confidence", 7), ("provenance", 7), ("evidence", [7])], ids=str
+)
+def test_what_was_never_admitted_cannot_be_read_from_a_ledger(field: str, value: object) -> None:
+    found = drafted(said())
+    written = {**parse(found.text), field: value}  # type: ignore[dict-item]
+    with pytest.raises(ValueError, match=r"invalid|blank"):
+        read_draft(written, "rule", PayloadRegistry())  # type: ignore[arg-type]
+
+
 def test_what_is_no_payload_is_named() -> None:
     found = drafted(of({"text": "words"}))  # type: ignore[arg-type]
     assert isinstance(found, Malformed)

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from converge_core import (
     ConstraintSeverity,
+    ContentHash,
     ContextKey,
     Criterion,
     IntentConstraint,
@@ -119,7 +120,7 @@ def test_the_hash_of_a_truth_covers_all_of_it(change: dict[str, Any]) -> None:
 def test_the_hash_of_a_truth_does_not_depend_on_what_is_left_out() -> None:
     short = TruthDefinition(key="t", kind=TruthKind.JOB)
     long = TruthDefinition.model_validate({"key": "t", "kind": "job", "summary": "", "success": [], "packs": []})
-    assert short.hash == long.hash
+    assert short.hash == long.hash == ContentHash.of('{"key":"t","kind":"job"}')
 
 
 # --- what an intent gets ----------------------------------------------------------------------------------------------
