@@ -124,7 +124,7 @@ def _note(fact: RecordedFact, history: History) -> str:
 
 
 def _is_stale(fact: RecordedFact, history: History) -> bool:
-    """Say whether a fact was concluded from one in whose place readers see another. A correction cites what it mends."""
+    """Say whether a fact was concluded from one that has been superseded. A correction cites what it mends."""
     old = fact.promotion.get("supersedes")
     return any(ref in history.superseded and ref != old for ref in fact.evidence)
 

@@ -8,8 +8,8 @@
 A call asks with `admit` and hands its permit back with `settle`, once. Each change of state begins a new *epoch*, and a
 permit is good for the epoch that gave it: what a slow call from before the change has to say is no news of the backend
 as it is now. Half-open, no more than ``half_open_probes`` calls are under way at a time. A probe may die without a
-word, so when all are out and none has been heard of for ``probe_lease_ms``, they count as lost and a new epoch begins:
-the circuit does not stay shut for ever.
+word, so when all are out and the last one left ``probe_lease_ms`` ago, they count as lost and a new epoch begins: the
+circuit does not stay shut for ever.
 
 Times are milliseconds of one clock that need not start anywhere in particular; a step back of it is no time at all.
 """
@@ -43,7 +43,7 @@ class CallResult(StrEnum):
 class Breaker:
     """The circuit of one backend.
 
-    ``since_ms`` is when the state began or, half-open, when a probe was last let in or heard of. ``failures`` are the
+    ``since_ms`` is when the state began or, half-open, when a probe was last let in. ``failures`` are the
     ones in a row while closed; ``successes`` and ``probes`` (under way) count while half-open.
     """
 
@@ -103,7 +103,7 @@ def settle(breaker: Breaker, config: CircuitBreakerConfig, permit: Permit, resul
     successes = breaker.successes + (result is CallResult.SUCCEEDED)
     if successes >= config.success_threshold:
         return breaker.enter(CircuitState.CLOSED, now_ms)
-    return replace(breaker, successes=successes, probes=breaker.probes - 1, since_ms=now_ms)
+    return replace(breaker, successes=successes, probes=breaker.probes - 1)
 
 
 def _settle_closed(breaker: Breaker, config: CircuitBreakerConfig, result: CallResult, now_ms: int) -> Breaker:

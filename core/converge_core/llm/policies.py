@@ -103,8 +103,8 @@ class CircuitBreakerConfig:
     """When a circuit opens, for how long, and what closes it again. Times are in milliseconds.
 
     ``failure_threshold`` failures in a row open it. After ``open_ms`` it is half-open: ``half_open_probes`` calls at a
-    time may try, ``success_threshold`` successes close it, one failure opens it again. Probes that have not been heard
-    of for ``probe_lease_ms`` are lost. Raises MisuseError for a negative ``open_ms``, and for anything else below 1.
+    time may try, ``success_threshold`` successes close it, one failure opens it again. Probes that say nothing for
+    ``probe_lease_ms`` are lost. Raises MisuseError for a negative ``open_ms``, and for anything else below 1.
     """
 
     failure_threshold: int = 5
