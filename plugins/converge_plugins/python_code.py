@@ -21,8 +21,9 @@ from functools import partial
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from converge_core import Catalog, ContextKey, IntentError, Problem, Site, Suggestor, hookimpl, suggestor
+from converge_core import Catalog, ContextKey, FactPayload, IntentError, Problem, Site, Suggestor, hookimpl, suggestor
 from converge_core.ports import SOURCE_DIGEST
+from converge_core.suggestors.contract import FunctionSuggestor
 
 MARK = 12
 """Hex digits of the hash of the source that mark a version: enough to tell that it has changed."""
@@ -50,10 +51,26 @@ def python_suggestor(config: PythonConfig, site: Site) -> Suggestor:
         made.name = site.name
         made.config = config.model_dump(mode="json", by_alias=True)
         made.version = _version(made.version, config.callable, site)
+        made.payloads = (*made.payloads, *_payloads_beside(found))
     except AttributeError as error:
         fixed = "`name`, `config` and `version` of a suggestor are set"
         raise _fault("callable", f"{config.callable}: {fixed}: {error}") from error
     return made
+
+
+def _payloads_beside(found: object) -> list[type[FactPayload]]:
+    """Return the payload classes of the module that holds the code: a ledger is read before any of it has run."""
+    code = found.function if isinstance(found, FunctionSuggestor) else found
+    module = inspect.getmodule(code if inspect.isclass(code) or inspect.isroutine(code) else type(code))
+    return (
+        [
+            thing
+            for thing in vars(module).values()
+            if isinstance(thing, type) and issubclass(thing, FactPayload) and thing.__module__ == module.__name__
+        ]
+        if module is not None
+        else []
+    )
 
 
 def _version(declared: str, reference: str, site: Site) -> str:

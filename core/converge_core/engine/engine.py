@@ -126,6 +126,8 @@ class Engine:
             payload = selector[1] if isinstance(selector, tuple) else selector
             if not isinstance(payload, ContextKey):
                 self.payloads.register(payload)
+        for payload in suggestor.payloads:
+            self.payloads.register(payload)
         self._index.add(len(self._suggestors), dependencies)
         self._positions[registration.name] = len(self._suggestors)
         self._suggestors.append(registration)

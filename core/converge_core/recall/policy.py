@@ -1,8 +1,8 @@
 """What recall may be asked for, and how much of the answer may be used.
 
 Query and policy have *stable hashes*, which name them in ledgers across programs and versions: SHA-256 over fields,
-each prefixed by its length in bytes (u64, big-endian), the first of them naming the form. They are those of the original,
-so its test vectors hold here.
+each prefixed by its length in bytes (u64, big-endian), the first of them naming the form. They are those of the
+original, so its test vectors hold here.
 """
 
 from __future__ import annotations

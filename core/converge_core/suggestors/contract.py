@@ -61,15 +61,16 @@ class Suggestor:
 
     ``name`` is unique within a run. ``dependencies`` are the keys, payload classes or pairs of both whose new facts
     wake it; with none it is considered in every cycle. ``writes``, when not empty, are the only keys it may propose
-    for. ``version`` and ``config`` (JSON) identify its behaviour in the ledger. A suggestor that is ``optional`` may
-    fail without stopping the run. ``authority`` and ``domains`` are what a flow gate is told about it. ``journal`` says
-    whether its effects are written down as they arrive; None means yes unless it is deterministic. ``profile`` is what
-    a formation chooses it by.
+    for. ``payloads`` are the classes it proposes, which a ledger is read with. ``version`` and ``config`` (JSON)
+    identify its behaviour in the ledger. A suggestor that is ``optional`` may fail without stopping the run.
+    ``authority`` and ``domains`` are what a flow gate is told about it. ``journal`` says whether its effects are written
+    down as they arrive; None means yes unless it is deterministic. ``profile`` is what a formation chooses it by.
     """
 
     name: str
     dependencies: Iterable[Selector] = ()
     writes: Iterable[ContextKey] = ()
+    payloads: Iterable[type[FactPayload]] = ()
     version: str = "1"
     config: object = None
     optional: bool = False
@@ -143,6 +144,7 @@ def suggestor(
     *,
     reads: Selector | Iterable[Selector] = (),
     writes: ContextKey | Iterable[ContextKey] = (),
+    payloads: Iterable[type[FactPayload]] = (),
     name: str | None = None,
     accepts: Callable[[Context], bool] | None = None,
     version: str = "1",
@@ -159,6 +161,7 @@ def suggestor(
     *,
     reads: Selector | Iterable[Selector] = (),
     writes: ContextKey | Iterable[ContextKey] = (),
+    payloads: Iterable[type[FactPayload]] = (),
     name: str | None = None,
     accepts: Callable[[Context], bool] | None = None,
     version: str = "1",
@@ -184,6 +187,7 @@ def suggestor(
             "name": name or getattr(function, "__name__", type(function).__name__).replace("_", "-"),
             "dependencies": (reads,) if is_selector(reads) else tuple(reads),  # type: ignore[arg-type]
             "writes": (writes,) if isinstance(writes, ContextKey) else tuple(writes),
+            "payloads": tuple(payloads),
             "version": version,
             "optional": optional,
             "replayability": replayability,
