@@ -63,8 +63,9 @@ class Suggestor:
     wake it; with none it is considered in every cycle. ``writes``, when not empty, are the only keys it may propose
     for. ``payloads`` are the classes it proposes, which a ledger is read with. ``version`` and ``config`` (JSON)
     identify its behaviour in the ledger. A suggestor that is ``optional`` may fail without stopping the run.
-    ``authority`` and ``domains`` are what a flow gate is told about it. ``journal`` says whether its effects are written
-    down as they arrive; None means yes unless it is deterministic. ``profile`` is what a formation chooses it by.
+    ``authority`` and ``domains`` are what a flow gate is told about it. ``journal`` says whether its effects are
+    written down as they arrive; None means yes unless it is deterministic. ``profile`` is what a formation chooses it
+    by.
     """
 
     name: str
