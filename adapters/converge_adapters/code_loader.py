@@ -11,8 +11,9 @@ import importlib
 import importlib.util
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
+from importlib.machinery import SourceFileLoader
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from types import ModuleType
@@ -69,7 +70,8 @@ class CodeLoader:
         qualified = f"_converge_intent_{place}_{module_name.replace('.', '_')}"
         if qualified in sys.modules:
             return sys.modules[qualified]
-        spec = importlib.util.spec_from_file_location(qualified, path)
+        loader = _SourceLoader(qualified, str(path))
+        spec = importlib.util.spec_from_file_location(qualified, path, loader=loader)
         if spec is None or spec.loader is None:
             raise LookupError(f"{path} cannot be imported")
         module = importlib.util.module_from_spec(spec)
@@ -85,6 +87,16 @@ class CodeLoader:
         finally:
             sys.path.remove(str(self._folder))
         return module
+
+
+class _SourceLoader(SourceFileLoader):
+    """Compiles the source each time. Cached bytecode is told from stale by second and size alone, and the hash that a
+    ledger keeps is of the source: what runs must be what was hashed.
+    """
+
+    def path_stats(self, path: str) -> Mapping[str, Any]:
+        """Give no time by which a cache could be judged fresh; then the import system neither reads nor writes one."""
+        raise OSError(f"{path} is read anew")
 
 
 def _parts(reference: str) -> tuple[str, str]:

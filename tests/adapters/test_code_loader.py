@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -183,3 +185,17 @@ def test_a_module_of_an_installed_package_has_a_hash_too(folder: Path) -> None:
 def test_what_cannot_be_loaded_has_no_hash(folder: Path, reference: str) -> None:
     with pytest.raises(LookupError):
         CodeLoader(folder).source_digest(reference)
+
+
+def test_code_that_was_changed_within_a_second_is_read_anew(tmp_path: Path) -> None:
+    module = tmp_path / "fresh.py"
+    script = "from pathlib import Path; from converge_adapters.code_loader import CodeLoader; "
+    script += "print(CodeLoader(Path.cwd())('fresh:word')())"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    for word in ("one", "two"):  # of one length, and the file keeps its time: cached bytecode would pass for fresh
+        module.write_text(f"def word(): return {word!r}")
+        os.utime(module, (1_000_000_000, 1_000_000_000))
+        done = subprocess.run(
+            [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        )
+        assert done.stdout.strip() == word
