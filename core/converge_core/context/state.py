@@ -139,6 +139,12 @@ class Context:
         """Say whether nothing supersedes a fact."""
         return self._log.is_current(fact, self.version)
 
+    def superseded(self) -> Iterator[tuple[AnyFact, AnyFact]]:
+        """Yield each fact that another supersedes, with the one that does."""
+        for old, by in self._log.successor.items():
+            if (successor := self.resolve(by)) is not None:
+                yield self._log.by_ref[old], successor
+
     def facts(self) -> FactView[FactPayload]:
         """Return all facts, in the order of promotion; those too that others supersede."""
         return FactView(self._log.all, 0, min(self.version, len(self._log.all)))

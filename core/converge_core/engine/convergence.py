@@ -180,7 +180,7 @@ class Convergence:
         budget = budget or self.budget
         self._record.emit(events.RunReopened(budget=budget.to_json()))
         self.budget, self._judge.max_facts = budget, budget.max_facts
-        self._reopened = True
+        self._reopened, self._criteria = True, ()
         self._step = None
         if self._interrupted is not None:
             self._life, self._interrupted = self._interrupted, None

@@ -153,9 +153,10 @@ class Judge:
         if any(fact.same_content(item.proposal) for fact in versions):
             self._duplicate(item, "fact")
             return None
-        revised = revision(item, versions, ctx, setup.payloads, setup.max_payload_bytes)
-        if revised is not None:
-            return self.hear(self.made(revised))
+        if item.proposer in setup.positions:  # others conclude nothing; they correct, with authority, or contradict
+            revised = revision(item, versions, ctx, setup.payloads, setup.max_payload_bytes)
+            if revised is not None:
+                return self.hear(self.made(revised))
         current = versions[-1]
         self._record.emit(
             events.ProposalConflicted(cycle=self._record.cycle, **item.named, fact=current.promotion.proposal_hash)

@@ -3,10 +3,10 @@
 The correction of ``seeds/claim:7`` is the fact ``seeds/claim:7~2``, the next one ``seeds/claim:7~3``. Readers see the
 last of them; `Context.history` has them all. Whoever depends on the fact is woken by its correction as by any new fact.
 
-What was concluded from the old fact may then be concluded otherwise, and that is no contradiction: a proposal for a
-fact that cites a corrected one is a *revision* of it, and takes its place under the next id in the same way. So a
-correction spreads as far as its consequences do. A conclusion that nobody states anew stays as it is, and shows by its
-evidence what it rests on.
+What was concluded from the old fact may then be concluded otherwise, and that is no contradiction: the proposal is a
+*revision* of the old conclusion, and takes its place under the next id in the same way. So a correction spreads as far
+as its consequences do. A conclusion that cites nothing rests on all that was there. One that nobody states anew stays
+as it is, and shows by its evidence what it rests on.
 """
 
 from __future__ import annotations
@@ -81,15 +81,15 @@ def revision(
     payloads: PayloadRegistry,
     max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES,
 ) -> Draft | Malformed | None:
-    """Return a proposal for an existing fact as what is to supersede it, or None where it just contradicts it.
+    """Return a suggestor's proposal for an existing fact as what is to supersede it; None where it just contradicts it.
 
     ``versions`` are the fact and those that superseded it. The last one may be revised when what it was concluded from
     has been superseded, and what the proposal cites has not: by whoever proposed it, and where a person has let it in,
-    by anybody, with a person's consent.
+    by any suggestor, with a person's consent.
     """
     current = versions[-1]
-    ground = next((fact for fact in reversed(versions) if fact.promotion.gate_id != CORRECTION_GATE), current)
-    if not _is_stale(ground.evidence, ctx) or _is_stale(map(str, item.proposal.evidence), ctx):
+    concluded = next((fact for fact in reversed(versions) if fact.promotion.gate_id != CORRECTION_GATE), current)
+    if not _is_stale(concluded, ctx) or _cites_superseded(map(str, item.proposal.evidence), ctx):
         return None
     made = replace(item.proposal, id=_next_id(versions, ctx))
     revised = draft(made, item.proposer, payloads, max_payload_bytes=max_payload_bytes)
@@ -99,7 +99,14 @@ def revision(
     return revised if revised.overrules_human or item.proposer == current.proposer else None
 
 
-def _is_stale(evidence: Iterable[str], ctx: Context) -> bool:
+def _is_stale(fact: AnyFact, ctx: Context) -> bool:
+    """Say whether what a fact was concluded from has been superseded since."""
+    if fact.evidence:
+        return _cites_superseded(fact.evidence, ctx)
+    return any(old.lamport < fact.lamport < by.lamport for old, by in ctx.superseded())
+
+
+def _cites_superseded(evidence: Iterable[str], ctx: Context) -> bool:
     """Say whether a piece of evidence is a fact that another supersedes."""
     return any((fact := ctx.resolve(ref)) is not None and not ctx.is_current(fact) for ref in evidence)
 

@@ -38,6 +38,7 @@ from tests.core.stage import (
     HYPOTHESES,
     SEEDS,
     SIGNALS,
+    Says,
     advance,
     engine_of,
     gates_of,
@@ -370,6 +371,42 @@ def test_a_conclusion_from_what_still_stands_is_contradicted_not_revised() -> No
 
     reason = correct(settled(engine_of(fickle)), correction())
     assert reason == ConflictDetected("signals/x", "fickle")
+
+
+def test_a_conclusion_that_cites_nothing_rests_on_all_that_was_there() -> None:
+    @suggestor(reads=SEEDS)
+    def counts(ctx: Context) -> Iterable[ProposedFact[FactPayload]]:
+        words = " ".join(fact.payload.summary() for fact in ctx.get(SEEDS))
+        yield text("all", words, SIGNALS)
+
+    run = settled(engine_of(counts))
+    assert says(run, SIGNALS, "all") == "a b"
+    correct(run, correction())
+    assert says(run, SIGNALS, "all") == "b right"
+    run.reopen()
+    advance(run)
+    assert len(run.result().context.history(SIGNALS, "all")) == 2
+
+
+def test_a_conclusion_that_came_after_the_correction_is_contradicted_not_revised() -> None:
+    @suggestor(reads=[SEEDS, HYPOTHESES])
+    def fickle(ctx: Context) -> Iterable[ProposedFact[FactPayload]]:
+        if len(ctx.history(SEEDS, "a")) == 2:
+            yield text("x", f"{ctx.version}", SIGNALS)
+
+    again = Says("again", text("h", key=HYPOTHESES), reads=[SIGNALS])
+    reason = correct(settled(engine_of(fickle, again)), correction())
+    assert reason == ConflictDetected("signals/x", "fickle")
+
+
+def test_an_input_revises_nothing_whatever_was_corrected() -> None:
+    """Else whoever brings something in would correct without authority."""
+    run = settled(engine_of())
+    correct(run, correction())
+    child = engine_of().begin(ContextState(run.result().context.facts(), [text("b", "other words")]), run_id="child")
+    step = advance(child)
+    assert isinstance(step, Stopped)
+    assert step.result.stop_reason == ConflictDetected("seeds/b", "input")
 
 
 def test_a_proposal_that_rests_on_what_was_corrected_revises_nothing() -> None:
