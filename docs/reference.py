@@ -115,7 +115,7 @@ def catalog() -> Iterator[str]:
             yield from _table(schema)
             for name, nested in schema.get("$defs", {}).items():
                 if "properties" in nested:
-                    yield f"### {name}\n\n{nested.get('description', '')}\n"
+                    yield f"### {name.removesuffix('Section')}\n\n{nested.get('description', '')}\n"
                     yield from _table(nested)
                 elif "enum" in nested:
                     choices[name] = nested

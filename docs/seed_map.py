@@ -18,7 +18,8 @@ SAME: Mapping[str, str] = {
         Actor ActorKind AdmissionActorKind AdmissionError AdmissionReceipt AdmissionRequest AgentEffect
         AllowAllFlowGateAuthorizer AuthorityGrant AuthorityLevel AuthorityScope Budget ConstraintSeverity ContentHash
         Context ContextKey ContextState ConvergeError ConvergeResult Criterion CriterionEvaluator CriterionOutcome
-        CriterionResult DeliberatedFormation Engine Executor FlowAction FlowGateAuthorizer FlowGateDecision
+        CriterionResult DeliberatedFormation Engine Eval EvalOutcome EvalRegistry EvalResult Executor ExperienceRecord
+        ExperienceStore FlowAction FlowGateAuthorizer FlowGateDecision
         FlowGateInput FlowGateOutcome FlowGatePrincipal FlowGateResource FlowPhase Formation FormationDecision
         FormationKind FormationOutcome HitlPause IntegrityProof IntentConstraint IntentKind Invariant InvariantClass
         LamportClock MerkleRoot OpenClawFormation PromotionGate PromotionRecord ProposalKind ProposedFact
@@ -30,7 +31,6 @@ SAME: Mapping[str, str] = {
     "converge_core.context.hypotheses": "Hypothesis HypothesisOutcome",
     "converge_core.context.tensions": "ConflictType TensionSide",
     "converge_core.experience.query": "TimeRange",
-    "converge_core.experience.records": "ExperienceRecord",
     "converge_core.gates.corrections": "CorrectionReason",
     "converge_core.intent.frames": "Frame",
     "converge_core.ledger.events": "CorrectionEvent",
@@ -45,7 +45,6 @@ SAME: Mapping[str, str] = {
     "PromptFormat",
     "converge_core.llm.routing": "DataClassification RiskTier RoutingPolicy",
     "converge_core.llm.selection": "SelectionCriteria",
-    "converge_core.ports": "ExperienceStore",
     "converge_core.recall.policy": "DecisionStep",
 }
 
@@ -53,6 +52,7 @@ RENAMED: Mapping[str, str] = {
     "admission": "converge_core.context.admission",
     "backend": "converge_core.llm.backend",
     "capability": "converge_core.llm.capability",
+    "eval": "converge_core.evals",
     "experience_store": "converge_core.experience",
     "formation": "converge_core.formations",
     "gates": "converge_core.gates",
@@ -69,14 +69,15 @@ RENAMED: Mapping[str, str] = {
     "truth": "converge_core.intent.truths",
     "types": "converge_core.context",
     "validation": "converge_core.gates.promotion",
-    "BackendRecallPolicy": "converge_core.recall.policy.RecallPolicy",
+    "BackendRecallPolicy": "converge_core.RecallPolicy",
     "BackendUsage": "converge_core.Usage",
     "BackendContractResult": "converge_core.llm.backend.ContractResult",
     "ContextFact": "converge_core.Fact",
     "ContextSnapshot": "converge_core.snapshot",
     "CorrectionError": "converge_core.ledger.events.CorrectionRefused",
     "EngineHitlPolicy": "converge_core.HitlPolicy",
-    "EventQuery": "converge_core.experience.query.ExperienceQuery",
+    "Embedding": "converge_core.Embedder",
+    "EventQuery": "converge_core.ExperienceQuery",
     "ExperienceEvent": "converge_core.Event",
     "ExperienceEventEnvelope": "converge_core.StoredEntry",
     "ExperienceEventKind": "converge_core.ledger.events.EVENTS",
@@ -108,6 +109,10 @@ RENAMED: Mapping[str, str] = {
     "TypesRootIntent": "converge_core.RootIntent",
     "TypesContextSnapshot": "converge_core.snapshot",
     "TypesValidationError": "converge_core.gates.promotion.Rejection",
+    "RecallTrace": "converge_core.recall.payloads.RecallExecuted",
+    "VectorMatch": "converge_core.recall.answers.RecallCandidate",
+    "VectorQuery": "converge_core.RecallQuery",
+    "VectorRecall": "converge_adapters.recall.vectors.VectorRecall",
     "UserExperienceEvent": "converge_core.experience.query.UserExperience",
     "ValidationError": "converge_core.gates.promotion.Rejection",
     "BackendPrompt": "converge_core.llm.backend.Message",
@@ -124,7 +129,7 @@ ABSENT: Mapping[str, str] = {
     "A run has one id, a plain `str`; a label of `converge_core.ledger.events.RunStarted` correlates runs": """
         ChainId CorrelationId""",
     "A label of `converge_core.ledger.events.RunStarted`, a plain `str`": "TenantId",
-    "A record's id is its run and its place there: `converge_core.experience.records.ExperienceRecord.id`": "EventId",
+    "A record's id is its run and its place there: `converge_core.ExperienceRecord.id`": "EventId",
     "Only the store has a clock; a moment is an ISO 8601 `str` in `converge_core.StoredEntry`": "Timestamp",
     "A `float`, refused by the gate outside 0 to 1": "UnitInterval",
     "Python returns a value or raises; there is no alias for either": "BackendResult ExperienceStoreResult",
@@ -163,7 +168,7 @@ ABSENT: Mapping[str, str] = {
     "(`converge_core.ledger.history.History`)": """
         AdapterTrace LocalTrace RemoteRef ReplayTrace TraceLinkId TypesTraceLink""",
     "A correction supersedes one fact of one run; what holds for a tenant is that tenant's runs": "CorrectionScope",
-    "Merged into `converge_core.experience.records.ExperienceRecord`, as `subject` and `data`": """
+    "Merged into `converge_core.ExperienceRecord`, as `subject` and `data`": """
         BoundaryKind BoundaryTarget CorrectionTarget OverrideTarget""",
     "One store holds what the machine and what people did, under one envelope: `converge_core.StoredEntry`": """
         UserExperienceEventEnvelope""",
@@ -181,7 +186,7 @@ ABSENT: Mapping[str, str] = {
     "A tuple of `converge_core.Criterion` in `converge_core.RootIntent`": "SuccessCriteria SuccessCriterion",
     "Merged into `converge_core.llm.backend.BackendRequest`; there is one way to ask a model": "KernelIntent",
     "Merged into `converge_core.llm.prompt.PromptContext`, which is made from the run's context": "KernelContext",
-    "Split into `converge_core.HitlPolicy` and `converge_core.recall.policy.RecallPolicy`, which are enforced": """
+    "Split into `converge_core.HitlPolicy` and `converge_core.RecallPolicy`, which are enforced": """
         KernelPolicy""",
     "Where and how a backend samples is the configuration of who calls it: `converge_core.Suggestor`": """
         ExecutionEnv SamplerParams""",
@@ -193,11 +198,8 @@ ABSENT: Mapping[str, str] = {
         RankedItem RerankRequest RerankResponse Reranking""",
     "Nobody would implement it: the graph of facts is the ledger, walked by `converge_core.ledger.lineage.lineage`": """
         GraphEdge GraphNode GraphQuery GraphRecall GraphResult""",
-    "A recall is in the ledger, as the call of a suggestor: `converge_core.ledger.events.EffectReceived`": """
-        RecallTrace""",
-    "Not built yet: evals": "Eval EvalOutcome EvalRegistry EvalResult eval",
-    "Not built yet: the vector port of recall": """
-        EmbedInput EmbedRequest EmbedResponse Embedding VectorMatch VectorQuery VectorRecall VectorRecord""",
+    "Merged into `converge_core.Embedder`: texts in, vectors out": "EmbedInput EmbedRequest EmbedResponse",
+    "A `converge_core.recall.memories.Memory` and its vector, side by side": "VectorRecord",
 }
 
 DEFECTS: Mapping[str, str] = {
@@ -207,8 +209,6 @@ DEFECTS: Mapping[str, str] = {
     "The pruning phase of the execution model is absent": "Facts are never removed; nothing here claims a pruning",
     "`ValidationContext` and `allow_warnings` are never read": "A check is given the context, and passes or not",
     "`StopReason::PromotionRejected` is never produced": "A rejection stops no run: `converge_core.gates.stop`",
-    "`EvalRegistry` is not called by the engine": "There is no such registry yet",
-    "`RecallPolicy` budgets, uses and ranking are not applied": "There is no recall yet that could leave them out",
     "The wiki differs from the code": "The reference is written from the code, and compared with it by a test",
 }
 

@@ -18,6 +18,7 @@ from converge_core import hookspec
 from converge_core.context.payloads import PayloadRegistry
 from converge_core.context.tensions import TensionDetector
 from converge_core.errors import PluginError
+from converge_core.evals import Eval
 from converge_core.gates.checks import BUILTIN_CHECKS
 from converge_core.gates.flow import (
     AllowAllFlowGateAuthorizer,
@@ -70,6 +71,7 @@ class Offers:
     invariants: Catalog[InvariantCheck] = field(default_factory=lambda: Catalog("invariant"))
     gates: Catalog[Check] = field(default_factory=_checks)
     criteria: Catalog[CriterionEvaluator] = field(default_factory=lambda: Catalog("criterion"))
+    evals: Catalog[Eval] = field(default_factory=lambda: Catalog("eval"))
     truths: TruthCatalog = field(default_factory=TruthCatalog)
     authorizers: Catalog[FlowGateAuthorizer] = field(default_factory=_authorizers)
     detectors: Catalog[TensionDetector] = field(default_factory=lambda: Catalog("detector"))
@@ -87,6 +89,7 @@ class Offers:
             self.invariants,
             self.gates,
             self.criteria,
+            self.evals,
             self.truths,
             self.authorizers,
             self.detectors,

@@ -29,6 +29,7 @@ from converge_core import (
     CriterionEvaluator,
     CriterionResult,
     Engine,
+    Eval,
     IntentDocument,
     IntentError,
     Problem,
@@ -42,15 +43,16 @@ from converge_core.gates.checks import BUILTIN_CHECKS
 from converge_core.gates.flow import FlowGateAuthorizer
 from converge_core.intent.document import (
     DetectorSection,
+    EvalsDocument,
     FlowSection,
     GatesSection,
     InputSection,
     InvariantSection,
     SuggestorSection,
 )
-from converge_core.intent.sections import CEL_FIELDS, CriterionSection
+from converge_core.intent.sections import Condition, CriterionSection, EvalSection
 from converge_core.invariants import FunctionInvariant
-from converge_core.ports import FILES, SOURCE_DIGEST
+from converge_core.ports import EVALS, FILES, SOURCE_DIGEST
 from converge_core.suggestors.catalog import Catalog, Ports, Site
 
 T = TypeVar("T")
@@ -77,13 +79,16 @@ class _Evaluators:
         return self.by_id[criterion.id].evaluate(criterion, ctx)
 
 
-def compose(document: Document, offers: Offers, folder: Path, *, with_inputs: bool = True) -> Composition:
+def compose(
+    document: Document, offers: Offers, folder: Path, *, with_inputs: bool = True, ports: Ports | None = None
+) -> Composition:
     """Make an engine of an intent. Raises IntentError with every fault.
 
     The source of the run has its truths as they are now: it is judged by those with which it begins. ``with_inputs``
-    False leaves the inputs unread, for a run whose ledger has them already.
+    False leaves the inputs unread, for a run whose ledger has them already. ``ports`` are what suggestors may ask for,
+    beside what the folder has.
     """
-    composer = _Composer(document, offers, folder)
+    composer = _Composer(document, offers, folder, ports or Ports())
     parsed = composer.parsed()
     truths = list(find_truths(document, composer.value.get("truths"), folder, offers.truths, composer.problems))
     engine = composer.engine(truths)
@@ -101,6 +106,27 @@ def compose(document: Document, offers: Offers, folder: Path, *, with_inputs: bo
     return Composition(engine, context, intent, source)
 
 
+def compose_evals(document: Document, offers: Offers, folder: Path, ports: Ports) -> list[tuple[EvalSection, Eval]]:
+    """Make the evals of a file of evals, and then those on offer that need no configuration and have another name.
+
+    Raises IntentError with every fault.
+    """
+    try:
+        EvalsDocument.model_validate(document.value)
+    except ValidationError as error:
+        raise IntentError(tuple(faults_of(error, document, (), EvalsDocument))) from error
+    composer = _Composer(document, offers, folder, ports)
+    made = composer.evals()
+    taken = {section.name for section, _ in made}
+    for offer in offers.evals:
+        if offer.name not in taken and not any(field.is_required() for field in offer.config.model_fields.values()):
+            section = EvalSection(name=offer.name, use=offer.name)
+            made.append((section, composer.eval_of(section)))
+    if composer.problems:
+        raise IntentError(tuple(sorted(composer.problems, key=composer.order)))
+    return made
+
+
 _PLACES: Mapping[str, Steps] = {"id": ("intent", "id"), "stop_when": ("intent", "stop_when")}
 
 
@@ -110,13 +136,13 @@ class _Composer:
     A section that is not well-formed is left out, and what can be said about the others is said all the same.
     """
 
-    def __init__(self, document: Document, offers: Offers, folder: Path) -> None:
+    def __init__(self, document: Document, offers: Offers, folder: Path, ports: Ports) -> None:
         if not isinstance(document.value, Mapping):
             raise IntentError((document.problem((), "an intent is a mapping of sections, such as `intent:`"),))
         self.document, self.value, self.offers = document, document.value, offers
         self.load = CodeLoader(folder)
         read: Callable[[str], str] = partial(_text_of, folder)
-        self.ports = Ports().offer(FILES, read).offer(SOURCE_DIGEST, self.load.source_digest)
+        self.ports = ports.offer(FILES, read).offer(SOURCE_DIGEST, self.load.source_digest).offer(EVALS, self.eval_of)
         self.problems: list[Problem] = []
 
     def parsed(self) -> IntentDocument | None:
@@ -167,7 +193,29 @@ class _Composer:
         for truth in truths:
             evaluators |= self._criteria_of(truth)
             self._required_packs(truth)
+        self.evals()
         return engine
+
+    def evals(self) -> list[tuple[EvalSection, Eval]]:
+        """Return the evals of the document, all of them if there are no problems."""
+        made: list[tuple[EvalSection, Eval]] = []
+        names: set[str] = set()
+        for place, section in self.members("evals", EvalSection):
+            if section.name in names:
+                self._fault(("evals", place, "name"), f"an eval {section.name!r} stands above already")
+            elif one := self._condition(self.offers.evals, section, section.name, ("evals", place)):
+                made.append((section, one))
+            names.add(section.name)
+        return made
+
+    def eval_of(self, section: EvalSection) -> Eval:
+        """Make an eval of a section that stands somewhere else. Raises IntentError."""
+        there = copy(self)
+        there.document, there.problems = Document.of({}, ""), []
+        made = there._condition(self.offers.evals, section, section.name, ())
+        if made is None:
+            raise IntentError(tuple(there.problems))
+        return made
 
     def _criteria_of(self, truth: FoundTruth) -> dict[str, CriterionEvaluator]:
         """Return the evaluators of a truth's criteria by their ids in the intent."""
@@ -260,14 +308,11 @@ class _Composer:
             except ConvergeError as error:
                 self._fault((*path, "name"), str(error))
 
-    def _condition(
-        self, catalog: Catalog[T], section: InvariantSection | CriterionSection, name: str, path: Steps
-    ) -> T | None:
+    def _condition(self, catalog: Catalog[T], section: Condition, name: str, path: Steps) -> T | None:
         """Make a condition; ``cel: text`` is short for ``use: cel`` with that expression, and what goes with it."""
         if section.cel is not None:
             config = {"expression": section.cel}
-            if isinstance(section, CriterionSection):
-                config |= section.model_dump(include=set(CEL_FIELDS), exclude_none=True)
+            config |= section.model_dump(include=set(section.cel_fields), exclude_none=True)
             return self._made(catalog, "cel", config, name, (*path, "cel"), path, {"expression": "cel"})
         return self._made(catalog, section.use or "", section.with_, name, (*path, "use"), (*path, "with"))
 
@@ -297,7 +342,8 @@ class _Composer:
                 if problem.file:  # of a file that the configuration names
                     self.problems.append(problem)
                 else:
-                    self._fault((*config_path, *filter(None, problem.path.split("."))), problem.message)
+                    steps = (int(step) if step.isdecimal() else step for step in problem.path.split(".") if step)
+                    self._fault((*config_path, *steps), problem.message)
         except (ConvergeError, LookupError, ValueError, TypeError) as error:
             self._fault(config_path, str(error.args[0] if isinstance(error, LookupError) else error))
         return None

@@ -39,6 +39,8 @@ COMMANDS: Mapping[str, str] = {
     "export": "Write a run as JSON lines, a flowchart or a page.",
     "import": "Bring an exported run into the ledger.",
     "replay": "Derive a run again from its recorded inputs.",
+    "experience": "Show what happened in past runs, and what people did.",
+    "eval": "Judge a run that has stopped by evals.",
     "plugins": "List the plugins and what they offer.",
     "schema": "Print the JSON Schema of intent.yaml.",
 }

@@ -66,14 +66,19 @@ def entries_of(stored: Sequence[StoredEntry]) -> list[Entry]:
     return [Entry(entry.kind, entry.body, entry.leaf) for entry in stored]
 
 
-def source_of(run_id: str, entries: Sequence[Entry]) -> tuple[Document, Path]:
-    """Return the intent that a run's ledger keeps, and its folder. Raises ConvergeError where there is none."""
+def started_of(run_id: str, entries: Sequence[Entry]) -> RunStarted:
+    """Return the first entry of a run. Raises ConvergeError where there is none."""
     started = read_event(entries[0].body) if entries else None
     if started is None:
         raise ConvergeError(f"run {run_id!r} was cut off before its first entry: start it anew")
     if not isinstance(started, RunStarted):
         raise LedgerCorrupt(run_id, 0, "run_started", started.kind)
-    source: Any = started.source
+    return started
+
+
+def source_of(run_id: str, entries: Sequence[Entry]) -> tuple[Document, Path]:
+    """Return the intent that a run's ledger keeps, and its folder. Raises ConvergeError where there is none."""
+    source: Any = started_of(run_id, entries).source
     if source is None:
         raise ConvergeError(f"run {run_id!r} was not started from an intent file, so its engine cannot be set up here")
     return Document.of(source["document"], f"the intent of {run_id}"), Path(source["folder"])
@@ -85,8 +90,9 @@ def composition_of(session: Session, run_id: str, entries: Sequence[Entry]) -> C
     Raises IntentError when what the intent names is no longer there: a plugin that was uninstalled, code that moved.
     """
     document, folder = source_of(run_id, entries)
+    ports = session.ports(started_of(run_id, entries).labels or {})
     try:
-        return compose(document, session.offers, folder, with_inputs=False)
+        return compose(document, session.offers, folder, with_inputs=False, ports=ports)
     except IntentError as error:
         without = "show, verify, explain and export do without what is missing"
         told = Problem("", f"run {run_id!r} cannot be set up as it was; {without}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import shlex
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -13,22 +14,26 @@ from typing import TYPE_CHECKING
 import click
 
 from converge_core import Executor, Ledger, NoConfig, Observer, PluginError, Site
+from converge_core.experience.query import TENANT
+from converge_core.ports import CLOCK, RECALL
+from converge_core.suggestors.catalog import Ports
 
 if TYPE_CHECKING:
     from converge_adapters.plugin_loader import Offers
 
 BUILTIN: Mapping[str, Callable[[], object]] = {
     name: partial(importlib.import_module, f"converge_plugins.{name}")
-    for name in ("rules", "scoring", "votes", "python_code", "solvers")
+    for name in ("rules", "scoring", "votes", "python_code", "solvers", "recall", "evals")
 } | {"cedar": partial(importlib.import_module, "converge_adapters.cedar")}
 
 
 @dataclass
 class Session:
-    """One call of ``converge``."""
+    """One call of ``converge``. ``ledger_url`` is its ``--ledger``, where that was given."""
 
     third_party: bool = True
     strict: bool = False
+    ledger_url: str | None = None
 
     @cached_property
     def offers(self) -> Offers:
@@ -79,6 +84,20 @@ class Session:
         config = {field: value for field, value in options.items() if field in entry.config.model_fields}
         return entry.factory(entry.config.model_validate(config), _site(name))
 
+    def ports(self, labels: Mapping[str, str]) -> Ports:
+        """Return what the world offers to a run with these labels: a clock, and the past of its tenant.
+
+        The past is that of the ledger of this call, which is opened when somebody asks for it.
+        """
+        from converge_adapters.ledgers import default_path, ledger_path
+        from converge_adapters.recall.lexical import LexicalRecall, index_path
+
+        url, tenant = self.ledger_url, labels.get(TENANT)
+        path = default_path(os.environ) if url is None else ledger_path(url)
+        index = None if path is None else index_path(path, tenant)
+        recall = LexicalRecall(partial(self.ledger, url, read_only=True), index, tenant)
+        return Ports().offer(RECALL, recall).offer(CLOCK, lambda: time.monotonic_ns() // 1_000_000)
+
     def ledger(self, url: str | None, *, read_only: bool = False, create: bool = False) -> Ledger:
         """Open the ledger that a URL or path names, or the default one. A plugin may serve other schemes.
 
@@ -114,7 +133,25 @@ def invocation(words: str, ledger_url: str | None) -> str:
 
 pass_session = click.make_pass_decorator(Session, ensure=True)
 
+
+def label(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Take a label of a run: 1 to 256 printable characters. Raises click.BadParameter."""
+    if value is not None and not (value.strip() and value.isprintable() and len(value) <= 256):
+        raise click.BadParameter("a label is 1 to 256 printable characters")
+    return value
+
+
+def _note_ledger(ctx: click.Context, param: click.Parameter, url: str | None) -> str | None:
+    ctx.ensure_object(Session).ledger_url = url
+    return url
+
+
 ledger_option = click.option(
-    "--ledger", "ledger_url", metavar="URL", envvar="CONVERGE_LEDGER", help="A path or URL; default: the user's ledger."
+    "--ledger",
+    "ledger_url",
+    metavar="URL",
+    envvar="CONVERGE_LEDGER",
+    callback=_note_ledger,
+    help="A path or URL; default: the user's ledger.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")

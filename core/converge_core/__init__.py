@@ -46,6 +46,9 @@ from converge_core.errors import (
     SuggestorError,
     UnknownRun,
 )
+from converge_core.evals import Eval, EvalOutcome, EvalRegistry, EvalResult, EvalSuggestor
+from converge_core.experience.query import ExperienceQuery
+from converge_core.experience.records import ExperienceRecord
 from converge_core.formations.decision import FormationDecision, FormationOutcome
 from converge_core.formations.kinds import (
     DeliberatedFormation,
@@ -115,7 +118,18 @@ from converge_core.ledger.hashes import ContentHash, IntegrityProof, LamportCloc
 from converge_core.ledger.merkle import Head, MerkleLog, verify_consistency, verify_inclusion
 from converge_core.ledger.replay import replay, replay_live, until_cycle
 from converge_core.ledger.verify import verify
-from converge_core.ports import Approver, Executor, Ledger, Observer, RunInfo, StoredEntry
+from converge_core.ports import (
+    Approver,
+    Embedder,
+    Executor,
+    ExperienceStore,
+    Ledger,
+    Observer,
+    Recall,
+    RunInfo,
+    StoredEntry,
+)
+from converge_core.recall.policy import RecallPolicy, RecallQuery
 from converge_core.suggestors.catalog import Catalog, CatalogEntry, NoConfig, Site
 from converge_core.suggestors.contract import AgentEffect, Refusal, Replayability, Suggestor, suggestor
 
@@ -162,11 +176,20 @@ __all__ = [
     "DataPayload",
     "DeliberatedFormation",
     "DiagnosticPayload",
+    "Embedder",
     "Engine",
     "Entry",
+    "Eval",
+    "EvalOutcome",
+    "EvalRegistry",
+    "EvalResult",
+    "EvalSuggestor",
     "Event",
     "Execute",
     "Executor",
+    "ExperienceQuery",
+    "ExperienceRecord",
+    "ExperienceStore",
     "Fact",
     "FactPayload",
     "FactView",
@@ -218,6 +241,9 @@ __all__ = [
     "PromotionRecord",
     "ProposalKind",
     "ProposedFact",
+    "Recall",
+    "RecallPolicy",
+    "RecallQuery",
     "Refusal",
     "RejectAllFlowGateAuthorizer",
     "ReplayDifference",

@@ -14,6 +14,7 @@ import pluggy
 if TYPE_CHECKING:
     from converge_core.context.payloads import PayloadRegistry
     from converge_core.context.tensions import TensionDetector
+    from converge_core.evals import Eval
     from converge_core.gates.flow import FlowGateAuthorizer
     from converge_core.gates.promotion import Check
     from converge_core.intent.criteria import CriterionEvaluator
@@ -50,6 +51,11 @@ def converge_register_payloads(registry: PayloadRegistry) -> None:
 @hookspec
 def converge_register_criteria(registry: Catalog[CriterionEvaluator]) -> None:
     """Offer evaluators of success criteria."""
+
+
+@hookspec
+def converge_register_evals(registry: Catalog[Eval]) -> None:
+    """Offer evals, by which `converge eval` grades runs that have stopped."""
 
 
 @hookspec

@@ -7,15 +7,22 @@ theirs with the conformance suites of `converge_adapters.testing`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from converge_core.engine.calls import Call, Outcome
+from converge_core.evals import Eval
 from converge_core.experience.query import ExperienceQuery
 from converge_core.experience.records import ExperienceRecord
 from converge_core.gates.hitl import GateDecision, GateRequest
+from converge_core.intent.sections import EvalSection
 from converge_core.ledger.events import Entry
 from converge_core.ledger.merkle import Head
+from converge_core.recall.policy import RecallBudgets, RecallQuery
 from converge_core.suggestors.catalog import Port
+
+if TYPE_CHECKING:
+    from converge_core.recall.answers import RecallAnswer
+    from converge_core.recall.payloads import ReplayabilityDowngradeReason
 
 
 class Executor(Protocol):
@@ -54,8 +61,14 @@ FILES: Port[Callable[[str], str]] = Port("files")
 SOURCE_DIGEST: Port[Callable[[str], str]] = Port("source-digest")
 """Returns the SHA-256 (hex) of the source of the module that ``module:callable`` names. Raises LookupError."""
 
+EVALS: Port[Callable[[EvalSection], Eval]] = Port("evals")
+"""Makes an eval that a plugin offers. Raises IntentError, whose paths begin inside the section."""
+
 Clock = Callable[[], int]
 """Returns the working time of the run so far, in milliseconds, never decreasing."""
+
+CLOCK: Port[Clock] = Port("clock")
+"""Milliseconds since whenever, never decreasing, to measure with: it is no time of day."""
 
 
 class StoredEntry(NamedTuple):
@@ -131,4 +144,57 @@ class ExperienceStore(Protocol):
 
         Raises UnknownRun for a run that is not there, LedgerCorrupt for a record that is not what was written.
         """
+        ...
+
+
+class Recall(Protocol):
+    """Finds what past runs of one tenant (None: runs of none) have to say, by the words of a query."""
+
+    @property
+    def tenant(self) -> str | None:
+        """Whose past it is; a query for another's is refused."""
+        ...
+
+    @property
+    def downgrades(self) -> tuple[ReplayabilityDowngradeReason, ...]:
+        """Why the same search may one day give another answer; nothing where it may not."""
+        ...
+
+    async def refresh(self) -> None:
+        """Bring the corpus up to date. Raises LedgerError and its subclasses."""
+        ...
+
+    async def search(self, query: RecallQuery, budgets: RecallBudgets) -> RecallAnswer:
+        """Return what was found, best first, whether or not it may be used. Raises AuthorityError."""
+        ...
+
+    def within(self, heads: Mapping[str, Head]) -> Recall:
+        """Return the same recall over these runs alone, each as it was at its head."""
+        ...
+
+
+RECALL: Port[Recall] = Port("recall")
+"""The past of the tenant whose run it is."""
+
+
+class Embedder(Protocol):
+    """Turns words into vectors, of one length and comparable by their angle."""
+
+    @property
+    def id(self) -> str:
+        """Which model it is."""
+        ...
+
+    @property
+    def settings_hash(self) -> str:
+        """A hash of whatever else its vectors depend on."""
+        ...
+
+    @property
+    def is_deterministic(self) -> bool:
+        """Whether the same words get the same vector, always and everywhere."""
+        ...
+
+    async def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
+        """Return a vector for each text, in their order."""
         ...

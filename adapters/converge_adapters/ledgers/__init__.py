@@ -46,14 +46,20 @@ def open_ledger(
         from converge_adapters.ledgers.memory import MemoryLedger
 
         return MemoryLedger()
-    path = url.removeprefix(_SQLITE)
-    if not path or (path == url and _SCHEME.match(url)):
+    path = ledger_path(url)
+    if path is None:
         raise LedgerError(f"{url!r} names no ledger: give a path, {_SQLITE}path or {_MEMORY}")
-    if not create and not Path(path).exists():
-        raise NoLedger(path)
+    if not create and not path.exists():
+        raise NoLedger(str(path))
     from converge_adapters.ledgers.sqlite import SqliteLedger
 
     return SqliteLedger(path, read_only=read_only, synchronous=synchronous)
+
+
+def ledger_path(url: str) -> Path | None:
+    """Return the file that the URL of a ledger names, None where it names none."""
+    path = url.removeprefix(_SQLITE)
+    return None if not path or (path == url and _SCHEME.match(url)) else Path(path)
 
 
 def default_path(environ: Mapping[str, str]) -> Path:

@@ -13,7 +13,7 @@ from converge_cli.driving import Manner, check_manner, conclude, manner_options
 from converge_cli.exit_codes import ExitCode
 from converge_cli.output import counted, say
 from converge_cli.overrides import set_value
-from converge_cli.recorded import read_verified, source_of, with_ledger
+from converge_cli.recorded import read_verified, source_of, started_of, with_ledger
 from converge_cli.session import Session, json_option, ledger_option, pass_session
 from converge_core import ContextState, Entry, Head, PayloadRegistry, read_event, until_cycle
 from converge_core.context.wire import proposal_hash, read_fact, read_proposal
@@ -42,8 +42,9 @@ def command(
 ) -> ExitCode:
     """Start a child of RUN with the facts it had at the end of a cycle, under its intent or a changed one.
 
-    The child's ledger names its parent, the cycle and the parent's head; the parent stays as it is. The code is that of
-    today: a fork is how a run goes on with code that would have made another past.
+    The child's ledger names its parent, the cycle and the parent's head; the parent stays as it is, and the child is of
+    the same tenant and correlation. The code is that of today: a fork is how a run goes on with code that would have
+    made another past.
     """
     manner = Manner(as_json=as_json, **options)
     check_manner(manner)
@@ -53,7 +54,8 @@ def command(
     document, folder = source_of(run_id, entries)
     for setting in settings:
         document = set_value(document, setting)
-    made = compose(document, session.offers, folder, with_inputs=False)
+    labels = started_of(run_id, entries).labels or {}
+    made = compose(document, session.offers, folder, with_inputs=False, ports=session.ports(labels))
     try:
         context = context_of(until_cycle(entries, cycle), made.engine.payloads)
     except LookupError as error:
@@ -64,6 +66,7 @@ def command(
         new_run_id(made.intent.id),
         made.source,
         parent={"cycle": cycle, "head": str(head), "run_id": run_id},
+        labels=labels or None,
     )
     if not as_json:
         say(f"{child.run_id} goes on from {run_id} after cycle {cycle}, with {counted(context.version, 'fact')}")

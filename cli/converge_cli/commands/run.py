@@ -15,13 +15,16 @@ from converge_cli.driving import Manner, check_manner, conclude, manner_options
 from converge_cli.exit_codes import ExitCode
 from converge_cli.output import counted, emit, safe
 from converge_cli.overrides import add_input, set_value
-from converge_cli.session import Session, json_option, ledger_option, pass_session
+from converge_cli.session import Session, json_option, label, ledger_option, pass_session
+from converge_core.experience.query import CORRELATION, TENANT
 
 
 @click.command(epilog="Exits with 0 when converged; `converge --help` lists the other codes.")
 @click.argument("intent", type=click.Path(path_type=Path))
 @click.option("--set", "settings", multiple=True, metavar="K=V", help="Override a value: budget.cycles=5. Repeatable.")
 @click.option("--input", "inputs", multiple=True, metavar="KEY=FILE", help="Add an input file under a key. Repeatable.")
+@click.option("--tenant", callback=label, metavar="NAME", help="Whose run it is; nobody else's recall sees it.")
+@click.option("--correlation", callback=label, metavar="NAME", help="What it belongs to, to find it by.")
 @click.option("--dry-run", is_flag=True, help="Check everything, print the plan, write nothing.")
 @manner_options
 @ledger_option
@@ -33,6 +36,8 @@ def command(
     intent: Path,
     settings: tuple[str, ...],
     inputs: tuple[str, ...],
+    tenant: str | None,
+    correlation: str | None,
     dry_run: bool,
     ledger_url: str | None,
     as_json: bool,
@@ -49,11 +54,14 @@ def command(
         document = add_input(document, item)
     for setting in settings:  # last, so that it reaches what --input has added
         document = set_value(document, setting)
-    made = compose(document, session.offers, intent.parent)
+    named = {TENANT: tenant, CORRELATION: correlation}
+    labels = {name: value for name, value in named.items() if value is not None}
+    made = compose(document, session.offers, intent.parent, ports=session.ports(labels))
     if dry_run:
         _print_plan(made, document, as_json)
         return ExitCode.CONVERGED
-    run = made.engine.begin(made.context, made.intent, new_run_id(made.intent.id), made.source)
+    run_id = new_run_id(made.intent.id)
+    run = made.engine.begin(made.context, made.intent, run_id, made.source, labels=labels or None)
     return conclude(session, ledger_url, made.engine, run, 0, manner)
 
 

@@ -21,6 +21,7 @@ from converge_core.engine.lineup import Lineup
 from converge_core.engine.result import ConvergeResult
 from converge_core.engine.setup import ConflictPolicy, Registration, Setup
 from converge_core.errors import IntentError, LedgerCorrupt, MisuseError, PayloadError, Problem, SnapshotError
+from converge_core.evals import EvalFact
 from converge_core.formations.decision import FORMATION, FormationDecision, bearer
 from converge_core.formations.kinds import Formation
 from converge_core.gates.budgets import Budget
@@ -40,6 +41,7 @@ from converge_core.ledger.events import Entry, read_event
 from converge_core.ledger.replay import replay
 from converge_core.llm.profiles import ProviderProfile
 from converge_core.ports import Approver, Clock, Executor, Ledger, Observer
+from converge_core.recall.payloads import RecalledItem, RecallExecuted
 from converge_core.suggestors.contract import Suggestor, is_selector
 
 MAX_NAME = 128
@@ -48,12 +50,15 @@ _CORE_PAYLOADS = (
     ArtifactUse,
     CommitmentPayload,
     ConstraintPayload,
+    EvalFact,
     FormationDecision,
     Frame,
     Hypothesis,
     HypothesisResolution,
     LifecycleEvent,
     PhasePayload,
+    RecalledItem,
+    RecallExecuted,
     Tension,
     TensionResolution,
 )

@@ -23,7 +23,7 @@ from converge_core.gates.hitl import HitlPolicy, TimeoutAction, TimeoutPolicy
 from converge_core.gates.promotion import ValidationPolicy
 from converge_core.intent.root import IntentKind, RiskPosture, RootIntent, StopWhen
 from converge_core.intent.scope import Scope, TimeWindow
-from converge_core.intent.sections import Condition, ConstraintSection, CriterionSection, Section
+from converge_core.intent.sections import Condition, ConstraintSection, CriterionSection, EvalSection, Section
 from converge_core.intent.truths import TruthDefinition, TruthForm, uphold
 from converge_core.invariants import InvariantClass
 
@@ -240,6 +240,12 @@ class InvariantSection(Condition):
     class_: InvariantClass = Field(alias="class", description="When it is checked.")
 
 
+class EvalsDocument(Section):
+    """A file of evals, for runs that were there before them."""
+
+    evals: tuple[EvalSection, ...] = Field(min_length=1, description="What runs are graded by.")
+
+
 class IntentDocument(Section):
     """The whole file."""
 
@@ -262,6 +268,9 @@ class IntentDocument(Section):
     detectors: tuple[DetectorSection, ...] = Field(default=(), description="What finds tensions between facts.")
     invariants: tuple[InvariantSection, ...] = Field(default=(), description="What must hold.")
     success: tuple[CriterionSection, ...] = Field(default=(), description="What is success.")
+    evals: tuple[EvalSection, ...] = Field(
+        default=(), description="What a run that has stopped is graded by: see `converge eval`."
+    )
 
     def root_intent(self, truths: Sequence[TruthDefinition] = ()) -> RootIntent:
         """Return the constitution of the run, with what its truths bring."""

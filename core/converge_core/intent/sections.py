@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -34,6 +34,8 @@ class Condition(Section):
     cel: str | None = Field(default=None, min_length=1, description="A CEL expression that must be true.")
     use: str | None = Field(default=None, description="The name of a registered condition, instead of `cel`.")
     with_: dict[str, Any] = Field(default_factory=dict, alias="with", description="Its configuration.")
+    cel_fields: ClassVar[tuple[str, ...]] = ()
+    """What goes with ``cel``."""
 
     @model_validator(mode="after")
     def _one_form(self) -> Condition:
@@ -44,13 +46,10 @@ class Condition(Section):
         return self
 
 
-CEL_FIELDS = ("evidence", "blocked_when", "approval_ref")
-"""What goes with the ``cel`` of a criterion."""
-
-
 class CriterionSection(Condition):
     """What the intent calls success."""
 
+    cel_fields: ClassVar[tuple[str, ...]] = ("evidence", "blocked_when", "approval_ref")
     id: str = Field(min_length=1, max_length=128, description="Its name in results.")
     description: str = Field(default="", description="What it means, for people.")
     required: bool = Field(default=True, description="Whether the run fails (exit 8) when it is not met.")
@@ -75,3 +74,22 @@ class CriterionSection(Condition):
     def criterion(self, truth: str | None = None) -> Criterion:
         """Return the criterion as an intent takes it; that of a truth is called ``truth/id``."""
         return Criterion(self.id if truth is None else f"{truth}/{self.id}", self.description, self.required)
+
+
+class EvalSection(Condition):
+    """What a run is graded by, once it has stopped: `converge eval`."""
+
+    cel_fields: ClassVar[tuple[str, ...]] = ("score", "evidence")
+    name: str = Field(min_length=1, max_length=128, description="Its name in results.")
+    score: str | None = Field(
+        default=None, min_length=1, description="A CEL number, 0 to 1; with `cel`, and else 1 or 0 as that is true."
+    )
+    evidence: str | None = Field(
+        default=None, min_length=1, description="A CEL list of the facts it rests on, as `key/id`; with `cel`."
+    )
+
+    @model_validator(mode="after")
+    def _with_cel(self) -> EvalSection:
+        if self.cel is None and (self.score is not None or self.evidence is not None):
+            raise ValueError("`score` and `evidence` belong to `cel`, not to `use`")
+        return self

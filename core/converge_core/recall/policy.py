@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from converge_core.errors import MisuseError
+from converge_core.errors import AuthorityError, MisuseError
 from converge_core.ledger.hashes import ContentHash
 
 BASIS_POINTS = 10_000
@@ -118,6 +118,11 @@ class RecallQuery:
             raise MisuseError(f"top_k is a number of items from 0 to {MOST}, not {self.top_k}")
         if self.tenant is not None and not self.tenant.strip():
             raise MisuseError("a blank tenant names nobody: leave it out")
+
+    def require(self, tenant: str | None) -> None:
+        """Refuse a query that is not for the tenant whose past can be searched. Raises AuthorityError."""
+        if self.tenant != tenant:
+            raise AuthorityError(f"the past of {self.tenant or 'no tenant'} is not to be searched here")
 
     def stable_hash(self) -> ContentHash:
         """Return the hash that names the query."""

@@ -1,10 +1,17 @@
-"""Rules as configuration: a suggestor, invariants and success criteria written in CEL (https://cel.dev)."""
+"""Rules as configuration: a suggestor, invariants, success criteria and evals written in CEL (https://cel.dev)."""
 
 from __future__ import annotations
 
-from converge_core import Catalog, CriterionEvaluator, Suggestor, hookimpl
+from converge_core import Catalog, CriterionEvaluator, Eval, Suggestor, hookimpl
 from converge_core.invariants import InvariantCheck
-from converge_plugins.rules.conditions import CelCriterion, CelInvariant, CriterionConfig, InvariantConfig
+from converge_plugins.rules.conditions import (
+    CelCriterion,
+    CelEval,
+    CelInvariant,
+    CriterionConfig,
+    EvalConfig,
+    InvariantConfig,
+)
 from converge_plugins.rules.suggestor import CelRule, RuleConfig
 
 
@@ -24,3 +31,9 @@ def converge_register_invariants(registry: Catalog[InvariantCheck]) -> None:
 def converge_register_criteria(registry: Catalog[CriterionEvaluator]) -> None:
     """Offer ``cel``."""
     registry.add("cel", CelCriterion, CriterionConfig, "A CEL expression that is true of a success.")
+
+
+@hookimpl
+def converge_register_evals(registry: Catalog[Eval]) -> None:
+    """Offer ``cel``."""
+    registry.add("cel", CelEval, EvalConfig, "A CEL expression that is true of a run that did well.")

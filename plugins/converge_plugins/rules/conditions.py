@@ -1,4 +1,5 @@
-"""Conditions in CEL: what must hold (the invariant ``cel``), and what counts as success (the criterion ``cel``).
+"""Conditions in CEL: what must hold (the invariant ``cel``), what counts as success (the criterion ``cel``), and what
+a run is graded by (the eval ``cel``).
 
 A condition sees the facts of every key that it mentions, as a list under the key's name::
 
@@ -10,6 +11,9 @@ Each of these lists is converted once a check, however often the expression goes
 A criterion may also say what shows its success (``evidence``, a list of ``key/id``), and when nobody but a human can
 bring it about (``blocked_when``, with ``approval_ref`` for where that human is asked); the latter is asked only while
 the condition is false.
+
+An eval passes when its condition is true. Its score is 1 or 0 then, or whatever the number ``score`` comes to; it
+depends on the keys that its expressions mention.
 
 An invariant with ``for_each`` is asked about single facts instead, and then a violation names those at fault. It is
 checked for each fact that is new since the invariant last held; one that has passed is not looked at again, so let
@@ -23,7 +27,19 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from converge_core import Blocked, Context, ContextKey, Criterion, CriterionResult, Met, Site, Unmet, Violation
+from converge_core import (
+    Blocked,
+    Context,
+    ContextKey,
+    Criterion,
+    CriterionResult,
+    EvalOutcome,
+    EvalResult,
+    Met,
+    Site,
+    Unmet,
+    Violation,
+)
 from converge_core.context.facts import AnyFact
 from converge_plugins.rules.cel_values import fact_value, fact_values
 from converge_plugins.rules.expressions import Bindings, CelEvaluationError, CelExpression, name_faults, shortened
@@ -60,6 +76,13 @@ class CriterionConfig(_ConditionConfig):
     evidence: CelExpression | None = Field(None, description="The facts that show it: a list of `key/id`.")
     blocked_when: CelExpression | None = Field(None, description="True where only a human can bring it about.")
     approval_ref: str | None = Field(None, min_length=1, description="Where that human is asked.")
+
+
+class EvalConfig(_ConditionConfig):
+    """The configuration of an eval."""
+
+    score: CelExpression | None = Field(None, description="How good it is: a number, 0 to 1.")
+    evidence: CelExpression | None = Field(None, description="The facts it rests on: a list of `key/id`.")
 
 
 class InvariantConfig(_ConditionConfig):
@@ -113,6 +136,28 @@ class CelCriterion:
         if config.blocked_when is not None and config.blocked_when.test(bindings):
             return Blocked(f"`{shortened(config.blocked_when)}` is true", config.approval_ref)
         return Unmet(_not_true(config.expression))
+
+
+class CelEval:
+    """An eval. What cannot be evaluated leaves it indeterminate."""
+
+    def __init__(self, config: EvalConfig, site: Site) -> None:
+        self.name = site.name
+        self.description = shortened(config.expression)
+        self._config = config
+        used = (config.expression, config.score, config.evidence)
+        self._names = frozenset().union(*(expression.variables for expression in used if expression is not None))
+        self.dependencies = tuple(key for key in ContextKey if key in self._names)
+
+    def evaluate(self, ctx: Context) -> EvalResult:
+        """Return whether the condition holds, and how good that is. Raises CelEvaluationError."""
+        config, bindings = self._config, _lists(self._names, ctx)
+        passed = config.expression.test(bindings)
+        outcome = EvalOutcome.PASS if passed else EvalOutcome.FAIL
+        score = float(passed) if config.score is None else config.score.number(bindings, "a score")
+        facts = () if config.evidence is None else config.evidence.references(bindings)
+        rationale = f"`{shortened(config.expression)}` is {'true' if passed else 'false'}"
+        return EvalResult(self.name, outcome, score, rationale, facts)
 
 
 def _lists(names: Collection[str], ctx: Context) -> Bindings:

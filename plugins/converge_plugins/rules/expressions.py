@@ -138,6 +138,13 @@ class CelExpression(_CelText):
             return value
         raise CelEvaluationError(self, f"a condition is true or false, not {type_name(value)}")
 
+    def number(self, bindings: Bindings, what: str) -> float:
+        """Return the value of an expression that is a number, ``what``. Raises CelEvaluationError, also for others."""
+        value = self.evaluate(bindings)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise CelEvaluationError(self, f"{what} is a number, not {type_name(value)}")
+        return float(value)
+
     def references(self, bindings: Bindings) -> tuple[str, ...]:
         """Return the value of an expression that cites facts. Raises CelEvaluationError, also for anything else."""
         value = self.evaluate(bindings)

@@ -54,7 +54,7 @@ from converge_core import (
 )
 from converge_core.context.facts import AnyFact, AnyProposal
 from converge_core.context.payloads import one_line
-from converge_plugins.rules.cel_values import fact_value, fact_values, type_name
+from converge_plugins.rules.cel_values import fact_value, fact_values
 from converge_plugins.rules.expressions import Bindings, CelEvaluationError, CelExpression, Template, fault, name_faults
 
 PayloadFields: TypeAlias = "Mapping[str, CelExpression | PayloadFields]"
@@ -170,7 +170,7 @@ class CelRule(Suggestor):
             rule.key,
             rule.id.render(bindings),
             payload,
-            confidence=_number(rule.confidence, bindings),
+            confidence=rule.confidence.number(bindings, "a confidence"),
             evidence=(
                 *((fact.ref,) if rule.evidence else ()),
                 *(() if rule.cite is None else rule.cite.references(bindings)),
@@ -207,10 +207,3 @@ def _evaluated(fields: PayloadFields, bindings: Bindings) -> dict[str, object]:
         name: field.evaluate(bindings) if isinstance(field, CelExpression) else _evaluated(field, bindings)
         for name, field in fields.items()
     }
-
-
-def _number(expression: CelExpression, bindings: Bindings) -> float:
-    value = expression.evaluate(bindings)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise CelEvaluationError(expression, f"a confidence is a number, not {type_name(value)}")
-    return float(value)
