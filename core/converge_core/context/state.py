@@ -9,7 +9,7 @@ costs the same for ten facts as for a hundred thousand, and what it sees does no
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from operator import attrgetter
 from typing import Generic, Self, TypeVar, cast, overload
@@ -21,6 +21,7 @@ from converge_core.context.keys import ContextKey
 from converge_core.context.payloads import FactPayload, TextPayload
 from converge_core.context.subjects import SubjectRef
 from converge_core.errors import AdmissionError, MisuseError
+from converge_core.ledger.canonical import JsonValue, canonical
 
 T = TypeVar("T", bound=FactPayload)
 T_co = TypeVar("T_co", bound=FactPayload, covariant=True)
@@ -68,13 +69,30 @@ class FactView(Sequence[Fact[T_co]], Generic[T_co]):
 class Context:
     """A read-only view of the facts up to `version`, as one suggestor or invariant is given it."""
 
-    __slots__ = ("_log", "_since", "allowance", "version")
+    __slots__ = ("_log", "_notes", "_since", "allowance", "version")
 
     def __init__(self, log: FactLog, version: int, since: int = 0, allowance: Allowance = _UNLIMITED) -> None:
         self._log = log
         self._since = since
         self.version = version
         self.allowance = allowance
+        self._notes: list[Mapping[str, JsonValue]] | None = None
+
+    def note(self, record: Mapping[str, JsonValue]) -> None:
+        """Leave a record of how the call goes, such as which model was asked: it enters the ledger with the effect.
+
+        It does so also when the call fails. What is to be judged, or read by others, is a proposal instead. Raises
+        CanonicalError for what is not JSON.
+        """
+        canonical(record)
+        if self._notes is None:
+            self._notes = []
+        self._notes.append(record)
+
+    @property
+    def notes(self) -> tuple[Mapping[str, JsonValue], ...]:
+        """The records left so far."""
+        return tuple(self._notes or ())
 
     @overload
     def get(self, key: ContextKey) -> FactView[FactPayload]: ...

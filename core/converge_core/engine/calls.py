@@ -8,7 +8,7 @@ be journaled as it arrives and enter the ledger as the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 
 from converge_core.context.allowance import NOTHING, BudgetRefused, Usage
@@ -16,6 +16,7 @@ from converge_core.context.facts import ProposedFact
 from converge_core.context.payloads import PayloadRegistry
 from converge_core.context.state import Context
 from converge_core.gates.drafts import Draft, Malformed, draft, read_draft
+from converge_core.ledger.canonical import JsonValue
 from converge_core.ledger.events import EffectReceived, printable
 from converge_core.suggestors.contract import AgentEffect, Refusal, Suggestor, as_effect
 
@@ -30,13 +31,14 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one call: encoded proposals and usage, or a failure."""
+    """What came of one call: encoded proposals and usage, or a failure, and what the call noted of itself."""
 
     cycle: int
     suggestor: str
     drafts: tuple[Draft | Malformed, ...] = ()
     usage: Usage = NOTHING
     failure: Failure | None = None
+    trace: tuple[Mapping[str, JsonValue], ...] = ()
 
     def event(self) -> EffectReceived:
         """Return the outcome as the input event that enters the ledger."""
@@ -47,6 +49,7 @@ class Outcome:
             proposals=tuple([draft.text for draft in self.drafts]),
             usage=self.usage.to_json(),
             failure=None if failure is None else {"code": failure.code, "reason": failure.reason},
+            trace=self.trace,
         )
 
     @classmethod
@@ -60,6 +63,7 @@ class Outcome:
             ),
             Usage(**event.usage) if event.usage else NOTHING,
             Failure(**event.failure) if event.failure else None,
+            tuple(event.trace),
         )
 
 
@@ -93,8 +97,8 @@ class Call:
 
         What it has spent is spent, and what it had set aside may be.
         """
-        usage = self.context.allowance.used
-        return Outcome(self.cycle, self.name, usage=usage, failure=Failure(code, printable(reason)))
+        usage, trace = self.context.allowance.used, self.context.notes
+        return Outcome(self.cycle, self.name, usage=usage, failure=Failure(code, printable(reason)), trace=trace)
 
     def _encoded(self, effect: AgentEffect) -> Outcome:
         proposals = tuple(effect.proposals)
@@ -104,7 +108,7 @@ class Call:
         drafts = [draft(proposal, by, self.payloads, limit, provenance) for proposal in proposals]
         used = self.context.allowance.used
         usage = effect.usage if used is NOTHING else effect.usage.at_least(used)
-        return Outcome(self.cycle, self.name, tuple(drafts), usage)
+        return Outcome(self.cycle, self.name, tuple(drafts), usage, trace=self.context.notes)
 
     def _failed_by(self, error: Exception) -> Outcome:
         if isinstance(error, BudgetRefused):

@@ -166,7 +166,8 @@ class InputAdmitted(Event):
 class EffectReceived(Event):
     """What one call of a suggestor returned: proposals and usage, or the failure that stands in their place.
 
-    ``proposals`` are canonical JSON texts when the machine writes the event, parsed objects when it is read.
+    ``proposals`` are canonical JSON texts when the machine writes the event, parsed objects when it is read. ``trace``
+    is what the call noted of itself on the way, see `Context.note`.
     """
 
     kind: ClassVar[str] = "effect_received"
@@ -176,14 +177,16 @@ class EffectReceived(Event):
     proposals: tuple[str, ...] | tuple[Mapping[str, JsonValue], ...] = ()
     usage: Mapping[str, int] | None = None
     failure: Mapping[str, str] | None = None
+    trace: tuple[Mapping[str, JsonValue], ...] = ()
 
     def body(self) -> str:
         failure = f'"failure":{canonical(self.failure)},' if self.failure else ""
+        trace = f',"trace":{canonical(self.trace)}' if self.trace else ""
         usage = f',"usage":{canonical(self.usage)}' if self.usage else ""
         proposals = ",".join(map(_text, self.proposals))
         return (
             f'{{"cycle":{self.cycle},{failure}"kind":"effect_received","proposals":[{proposals}],'
-            f'"suggestor":{canonical(self.suggestor)}{usage}}}'
+            f'"suggestor":{canonical(self.suggestor)}{trace}{usage}}}'
         )
 
 

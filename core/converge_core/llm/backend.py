@@ -1,26 +1,36 @@
 """What a backend is asked and what it answers, and the pure check that the answer is within what was asked.
 
 A request states its limits and contracts; `BackendRequest.faults` holds a response to all of them at once. What a call
-has used is the same `Usage` that a suggestor reports and an allowance settles. What is answered are proposals: they go
-through the gates like anyone's.
+has used is the same `Usage` that a suggestor reports and an allowance settles. What is answered are words, or JSON that
+keeps a contract; whoever asked makes proposals of them, which go through the gates like anyone's.
+
+`Backend` is the port: a model at a provider that can be asked. It retries nothing and hides nothing. A call ends in a
+`BackendResponse`, or in one of the errors of `converge_core.llm.errors`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Self
+from typing import Protocol, Self
 
 from converge_core.context.allowance import NOTHING, Usage
-from converge_core.context.facts import AnyProposal
 from converge_core.context.payloads import freeze
 from converge_core.errors import MisuseError
 from converge_core.ledger.canonical import JsonValue, canonical
 from converge_core.ledger.hashes import ContentHash
 from converge_core.llm.errors import BudgetExceeded, ContractFailed
 from converge_core.llm.policies import RetryPolicy
+from converge_core.llm.profiles import ProviderProfile
 from converge_core.suggestors.contract import Replayability
+
+
+MESSAGE_TOKENS = 16
+"""The most tokens that a provider adds for a message: its role and what separates it from the next."""
+
+Listener = Callable[[str], Awaitable[None]]
+"""Hears an answer as it comes, piece by piece."""
 
 
 class MessageRole(StrEnum):
@@ -108,17 +118,27 @@ class BackendBudgets:
         return {resource: limit for resource, limit in limits.items() if limit is not None}
 
 
+class FinishReason(StrEnum):
+    """Why an answer ends where it does. A refusal and a cut answer are no answers, but errors."""
+
+    STOP = "stop"
+    STOP_SEQUENCE = "stop_sequence"
+
+
 @dataclass(frozen=True, slots=True)
 class BackendResponse:
     """What the backend ``backend`` answered with ``model``, and what it took.
 
+    ``text`` is the answer as it came; ``output`` what it says where a contract with a schema was asked for, as JSON.
     ``usage`` counts all rounds together, ``iterations`` how many there were. ``replayability`` says whether the same
     request would be answered the same again.
     """
 
     backend: str
     model: str
-    proposals: tuple[AnyProposal, ...] = ()
+    text: str = ""
+    output: JsonValue = None
+    finish: FinishReason = FinishReason.STOP
     contract_report: ContractReport = ContractReport()
     usage: Usage = NOTHING
     latency_ms: int = 0
@@ -131,8 +151,8 @@ class BackendRequest:
     """A call to a language model.
 
     ``truth_ids`` are the truths of the intent that it serves, ``prompt_version`` names the template and
-    ``state_injection_hash`` the state that was put into it. Raises MisuseError for a request without messages, and for
-    two contracts of one name.
+    ``state_injection_hash`` the state that was put into it. The answer is to be JSON where a contract has a schema, and
+    one has at most. Raises MisuseError for a request without messages, for two contracts of one name or with a schema.
     """
 
     intent_id: str
@@ -150,6 +170,38 @@ class BackendRequest:
         names = [contract.name for contract in self.contracts]
         if len(set(names)) < len(names):
             raise MisuseError(f"each contract has a name of its own, unlike {', '.join(names)}")
+        if sum(contract.schema is not None for contract in self.contracts) > 1:
+            raise MisuseError("an answer has one shape: at most one contract has a schema")
+
+    @property
+    def shape(self) -> ContractSpec | None:
+        """The contract that says which shape the answer has, if there is one."""
+        return next((contract for contract in self.contracts if contract.schema is not None), None)
+
+    @property
+    def max_prompt_tokens(self) -> int:
+        """The most tokens that the prompt can come to, with its shape: no tokenizer makes more tokens than bytes."""
+        texts = [message.content for message in self.messages]
+        if self.shape is not None:
+            texts.append(canonical(self.shape.schema))
+        return sum(len(text.encode()) + MESSAGE_TOKENS for text in texts)
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """Return what a model is asked, without what the asker does about it (retries, ceilings)."""
+        return {
+            "contracts": [
+                {"name": contract.name, "required": contract.required, "schema": contract.schema}
+                for contract in self.contracts
+            ],
+            "max_tokens": self.budgets.max_tokens,
+            "messages": [{"content": message.content, "role": message.role} for message in self.messages],
+            "prompt_version": self.prompt_version,
+        }
+
+    @property
+    def digest(self) -> ContentHash:
+        """The hash that names what is asked: the same question, the same digest, whoever is asked it."""
+        return ContentHash.of(canonical(self.to_json()))
 
     def faults(self, response: BackendResponse) -> tuple[BudgetExceeded | ContractFailed, ...]:
         """Return the limits that a response exceeds and the required contracts that it does not keep.
@@ -176,3 +228,28 @@ class BackendRequest:
             if contract.required and (failed or not results):
                 diagnostics = failed[0].diagnostics if failed else "not checked"
                 yield ContractFailed(response.backend, contract.name, diagnostics)
+
+
+class Backend(Protocol):
+    """A model at a provider that can be asked. One object serves any number of calls at a time."""
+
+    @property
+    def profile(self) -> ProviderProfile:
+        """What is known of it: its id (unique within a deployment), its provider and model, what it can do."""
+        ...
+
+    async def count_tokens(self, request: BackendRequest) -> int:
+        """Return how many tokens the prompt comes to, or more: never less than will be billed. Raises BackendError."""
+        ...
+
+    async def complete(self, request: BackendRequest, listen: Listener | None = None) -> BackendResponse:
+        """Ask once. With ``listen`` the answer is streamed to it as well, and is the same in the end.
+
+        Every contract that the backend can check is reported on. Within ``budgets.latency_ceiling_ms``, or else
+        BackendTimeout. Raises BackendError, and nothing else but a cancellation and what ``listen`` raises.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Give back connections; a closed backend is asked nothing more. Closing twice is fine."""
+        ...

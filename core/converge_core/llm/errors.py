@@ -3,29 +3,61 @@
 An adapter maps what it meets (an SDK's exception, an HTTP status) to one of these types, once. ``retryable`` says that
 the same request may succeed a little later; ``overload`` that the backend itself is in trouble.
 
-| met by the adapter                     | type                 | retryable | overload |
-|----------------------------------------|----------------------|-----------|----------|
-| rate limit, 429                        | RateLimited          | yes       | yes      |
-| 503, 529, overloaded                   | Unavailable          | yes       | yes      |
-| no answer in time                      | BackendTimeout       | yes       | yes      |
-| connection lost, 502, 504              | NetworkFailed        | yes       | no       |
-| 400 and its kin                        | InvalidRequest       | no        | no       |
-| 401, 403                               | AuthenticationFailed | no        | no       |
-| anything else                          | ExecutionFailed      | no        | no       |
+``billed`` says that the call may have to be paid for all the same. Every type has one `CallOutcome`, the word by which
+the ledger and the capacity of providers know it.
+
+| met by the adapter                     | type                 | outcome         | retryable | overload | billed |
+|----------------------------------------|----------------------|-----------------|-----------|----------|--------|
+| rate limit, 429                        | RateLimited          | rate_limited    | yes       | yes      | no     |
+| quota or credit used up                | QuotaExhausted       | quota           | no        | no       | no     |
+| 503, 529, overloaded                   | Unavailable          | overloaded      | yes       | yes      | no     |
+| no answer in time                      | BackendTimeout       | timeout         | yes       | yes      | yes    |
+| connection lost, 502, 504              | NetworkFailed        | network         | yes       | no       | yes    |
+| 400 and its kin                        | InvalidRequest       | invalid_request | no        | no       | no     |
+| 401, 403                               | AuthenticationFailed | auth            | no        | no       | no     |
+| the model declines to answer           | Refused              | refusal         | no        | no       | yes    |
+| the answer ends at the token limit     | Truncated            | truncated       | no        | no       | yes    |
+| an empty answer, anything else         | ExecutionFailed      | failed          | no        | no       | yes    |
 """
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import ClassVar
 
+from converge_core.context.allowance import Usage
 from converge_core.errors import ConvergeError
 
 
-class BackendError(ConvergeError):
-    """The root of what a backend may fail with. ``backend`` is its id, ``reason`` a sentence."""
+class CallOutcome(StrEnum):
+    """How a call of a backend ended, in a word."""
 
+    SUCCESS = "success"
+    REFUSAL = "refusal"
+    TRUNCATED = "truncated"
+    RATE_LIMITED = "rate_limited"
+    QUOTA = "quota"
+    OVERLOADED = "overloaded"
+    AUTH = "auth"
+    INVALID_REQUEST = "invalid_request"
+    NETWORK = "network"
+    TIMEOUT = "timeout"
+    INVALID_OUTPUT = "invalid_output"
+    FAILED = "failed"
+    ABORTED = "aborted"
+
+
+class BackendError(ConvergeError):
+    """The root of what a backend may fail with. ``backend`` is its id, ``reason`` a sentence.
+
+    ``usage`` is what the call has used, where the backend said so: a refusal is paid for like an answer.
+    """
+
+    outcome: ClassVar[CallOutcome] = CallOutcome.FAILED
     retryable: ClassVar[bool] = False
     overload: ClassVar[bool] = False
+    billed: ClassVar[bool] = True
+    usage: Usage | None = None
 
     def __init__(self, backend: str, reason: str) -> None:
         super().__init__(backend, reason)
@@ -38,9 +70,15 @@ class BackendError(ConvergeError):
 class InvalidRequest(BackendError):
     """The backend does not accept the request; the same request will not fare better."""
 
+    outcome = CallOutcome.INVALID_REQUEST
+    billed = False
+
 
 class AuthenticationFailed(BackendError):
     """The backend does not know the key, or the key may not do this."""
+
+    outcome = CallOutcome.AUTH
+    billed = False
 
 
 class ExecutionFailed(BackendError):
@@ -50,21 +88,50 @@ class ExecutionFailed(BackendError):
 class NetworkFailed(BackendError):
     """The way to the backend broke: of the backend itself this says nothing."""
 
+    outcome = CallOutcome.NETWORK
     retryable = True
 
 
 class Unavailable(BackendError):
     """The backend says that it cannot serve now."""
 
+    outcome = CallOutcome.OVERLOADED
     retryable = True
     overload = True
+    billed = False
+
+
+class Refused(BackendError):
+    """The model declines to answer. Asking another one instead would be shopping for consent."""
+
+    outcome = CallOutcome.REFUSAL
+
+
+class Truncated(BackendError):
+    """The answer ended at the limit of its tokens, and is no answer."""
+
+    outcome = CallOutcome.TRUNCATED
+
+
+class QuotaExhausted(BackendError):
+    """What was paid for is used up; ``retry_after_ms`` is when there is more, where the backend says so."""
+
+    outcome = CallOutcome.QUOTA
+    billed = False
+
+    def __init__(self, backend: str, retry_after_ms: int | None = None) -> None:
+        super().__init__(backend, f"its quota is used up{_wait(retry_after_ms)}")
+        self.args = (backend, retry_after_ms)
+        self.retry_after_ms = retry_after_ms
 
 
 class RateLimited(BackendError):
     """The backend takes no more requests for now; ``retry_after_ms`` is the wait that it asks for, if it does."""
 
+    outcome = CallOutcome.RATE_LIMITED
     retryable = True
     overload = True
+    billed = False
 
     def __init__(self, backend: str, retry_after_ms: int | None = None) -> None:
         super().__init__(backend, f"rate limited{_wait(retry_after_ms)}")
@@ -75,6 +142,7 @@ class RateLimited(BackendError):
 class BackendTimeout(BackendError):
     """No answer came within ``deadline_ms``; the call was given up after ``elapsed_ms``."""
 
+    outcome = CallOutcome.TIMEOUT
     retryable = True
     overload = True
 
@@ -86,6 +154,9 @@ class BackendTimeout(BackendError):
 
 class UnsupportedCapability(BackendError):
     """The request needs what the backend cannot do."""
+
+    outcome = CallOutcome.INVALID_REQUEST
+    billed = False
 
     def __init__(self, backend: str, capability: str) -> None:
         super().__init__(backend, f"does not offer {capability}")
@@ -105,6 +176,8 @@ class BudgetExceeded(BackendError):
 class ContractFailed(BackendError):
     """The answer breaks a contract that the request requires."""
 
+    outcome = CallOutcome.INVALID_OUTPUT
+
     def __init__(self, backend: str, contract: str, diagnostics: str) -> None:
         super().__init__(backend, f"contract {contract!r} failed: {diagnostics}")
         self.args = (backend, contract, diagnostics)
@@ -113,6 +186,9 @@ class ContractFailed(BackendError):
 
 class CircuitOpen(BackendError):
     """The backend was not called: its circuit is open, for ``retry_after_ms`` where that is known."""
+
+    outcome = CallOutcome.OVERLOADED
+    billed = False
 
     def __init__(self, backend: str, retry_after_ms: int | None = None) -> None:
         super().__init__(backend, f"its circuit is open{_wait(retry_after_ms)}")
