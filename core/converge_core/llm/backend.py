@@ -25,7 +25,6 @@ from converge_core.llm.policies import RetryPolicy
 from converge_core.llm.profiles import ProviderProfile
 from converge_core.suggestors.contract import Replayability
 
-
 MESSAGE_TOKENS = 16
 """The most tokens that a provider adds for a message: its role and what separates it from the next."""
 

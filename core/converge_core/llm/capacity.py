@@ -67,7 +67,7 @@ class Capacity(Protocol):
         retry_after_ms: int | None = None,
         detail: str = "",
     ) -> None:
-        """Tell how a call ended. ``retry_after_ms`` is the wait that the provider asked for; ``detail`` is for people."""
+        """Tell how a call ended. ``retry_after_ms`` is the wait that was asked for, ``detail`` is for people."""
         ...
 
     def snapshot(self, tier: DreamerTier = DreamerTier.WANDERER) -> Mapping[str, JsonValue]:
