@@ -7,27 +7,13 @@ words for what a suggestor needs of a backend are those of `converge_core.llm.ca
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from converge_core.ledger.canonical import JsonValue
-from converge_core.llm.capability import BackendCapability, Capability, CapabilityKind, Modality, RequiredCapabilities
+from converge_core.llm.capability import CapabilityWord, RequiredCapabilities, capability_of
 from converge_core.llm.profiles import CostClass, LatencyClass
-
-_CAPABILITIES: dict[str, Capability] = {
-    word.value: word for vocabulary in (CapabilityKind, Modality, BackendCapability) for word in vocabulary
-}
-
-
-def _known(word: str) -> str:
-    if word in _CAPABILITIES:
-        return word
-    near = get_close_matches(word, _CAPABILITIES, n=2)
-    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(_CAPABILITIES)}"
-    raise ValueError(f"no backend has a capability {word!r}; {hint}")
-
 
 Word = Annotated[str, Field(min_length=1, max_length=128)]
 """A role, a capability, or the name of a suggestor."""
@@ -43,7 +29,7 @@ class SuggestorProfile(BaseModel):
     confidence: float = Field(default=0.5, ge=0, le=1, description="How sure its proposals are as a rule.")
     roles: tuple[Word, ...] = Field(default=(), description="The roles that it can play.")
     capabilities: tuple[Word, ...] = Field(default=(), description="What it can do.")
-    backend: tuple[Annotated[str, AfterValidator(_known)], ...] = Field(
+    backend: tuple[CapabilityWord, ...] = Field(
         default=(), description="What a backend must be able to do for it, such as `reasoning`; all of these."
     )
 
@@ -60,7 +46,7 @@ class SuggestorProfile(BaseModel):
     @property
     def needs(self) -> RequiredCapabilities:
         """What it needs of a backend."""
-        return RequiredCapabilities({_CAPABILITIES[word] for word in self.backend})
+        return RequiredCapabilities(frozenset(map(capability_of, self.backend)))
 
     def to_json(self) -> dict[str, JsonValue]:
         """Return what differs from the defaults, as it stands in the ledger; nothing for a neutral profile."""

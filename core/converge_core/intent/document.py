@@ -21,6 +21,7 @@ from converge_core.gates.budgets import Budget
 from converge_core.gates.drafts import DEFAULT_MAX_PAYLOAD_BYTES
 from converge_core.gates.hitl import HitlPolicy, TimeoutAction, TimeoutPolicy
 from converge_core.gates.promotion import ValidationPolicy
+from converge_core.intent.models import ModelSection
 from converge_core.intent.root import IntentKind, RiskPosture, RootIntent, StopWhen
 from converge_core.intent.scope import Scope, TimeWindow
 from converge_core.intent.sections import Condition, ConstraintSection, CriterionSection, EvalSection, Section
@@ -256,10 +257,16 @@ class IntentDocument(Section):
     scope: tuple[dict[str, Annotated[str | WindowSection, WrapValidator(_one_value)]], ...] = Field(
         default=(), description="What it is about, such as `product: expenses`."
     )
+    repository: str | None = Field(
+        default=None, min_length=1, description="The folder it looks at, relative to the intent's own; that, if absent."
+    )
     constraints: tuple[ConstraintSection, ...] = Field(default=(), description="What it has to respect.")
     budget: BudgetSection = Field(default=BudgetSection(), description="Hard limits.")
     packs: tuple[str, ...] = Field(default=(), description="Ask only suggestors of these packs, and those of no pack.")
     inputs: tuple[InputSection, ...] = Field(default=(), description="What the run starts from.")
+    models: tuple[ModelSection, ...] = Field(
+        default=(), description="The models that suggestors may ask, in the order in which they are asked."
+    )
     suggestors: tuple[SuggestorSection, ...] = Field(min_length=1, description="Who may propose, in merge order.")
     formation: Formation | None = Field(
         default=None, description="Which of the suggestors are asked; all of them, if absent."

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Set
 from dataclasses import dataclass
+from difflib import get_close_matches
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
+
+from pydantic import AfterValidator
 
 from converge_core.errors import MisuseError
 
@@ -49,6 +52,23 @@ class BackendCapability(StrEnum):
 
 
 Capability: TypeAlias = CapabilityKind | Modality | BackendCapability
+
+_BY_WORD: dict[str, Capability] = {
+    word.value: word for vocabulary in (CapabilityKind, Modality, BackendCapability) for word in vocabulary
+}
+
+
+def capability_of(word: str) -> Capability:
+    """Return the capability of a name. Raises ValueError, with the nearest ones, for a name that none has."""
+    if word in _BY_WORD:
+        return _BY_WORD[word]
+    near = get_close_matches(word, _BY_WORD, n=2)
+    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(_BY_WORD)}"
+    raise ValueError(f"no backend has a capability {word!r}; {hint}")
+
+
+CapabilityWord = Annotated[str, AfterValidator(lambda word: capability_of(word).value)]
+"""The name of a capability, as a configuration holds it."""
 
 
 @dataclass(frozen=True, slots=True)

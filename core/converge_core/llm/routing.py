@@ -31,12 +31,17 @@ class RiskTier(StrEnum):
 
 
 class DataClassification(StrEnum):
-    """Who may see the data that a prompt holds."""
+    """Who may see the data that a prompt holds: from everybody to next to nobody."""
 
     PUBLIC = "public"
     INTERNAL = "internal"
     CONFIDENTIAL = "confidential"
     RESTRICTED = "restricted"
+
+    @property
+    def rank(self) -> int:
+        """The place in the order, from 0 for public."""
+        return list(DataClassification).index(self)
 
 
 @dataclass(frozen=True, slots=True)
