@@ -11,11 +11,13 @@ import pytest
 
 from docs import seed_map
 
-PAGE = (Path(__file__).parents[1] / "docs" / "reference" / "seed-map.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "reference" / "seed-map.md").read_text(encoding="utf-8")
 REASONS = [*seed_map.ABSENT, *seed_map.DEFECTS.values()]
 PATHS = sorted(
     {*seed_map.lives().values(), *(path for why in REASONS for path in re.findall(r"`(converge_\S+)`", why))}
 )
+TESTS = sorted({test for why in REASONS for test in re.findall(r"`(tests/\S+)`", why)})
 
 
 def _mapped() -> list[str]:
@@ -49,3 +51,9 @@ def test_every_name_has_its_line_on_the_page(name: str) -> None:
 @pytest.mark.parametrize("reason", REASONS)
 def test_a_reason_is_a_short_sentence(reason: str) -> None:
     assert 10 < len(reason) <= 130
+
+
+@pytest.mark.parametrize("named", TESTS)
+def test_every_test_that_is_named_is_there(named: str) -> None:
+    file, _, test = named.partition("::")
+    assert f"def {test}(" in (ROOT / file).read_text(encoding="utf-8")

@@ -18,7 +18,7 @@ from typing import ClassVar, Protocol
 
 from pydantic import Field
 
-from converge_core.context.facts import ProposedFact
+from converge_core.context.facts import ENGINE, ProposedFact
 from converge_core.context.keys import ContextKey
 from converge_core.context.payloads import FactPayload, FrozenDict, FrozenObject
 from converge_core.context.state import Context
@@ -27,6 +27,9 @@ from converge_core.ledger.canonical import JsonValue, canonical
 from converge_core.ledger.events import printable
 from converge_core.ledger.hashes import ContentHash
 from converge_core.suggestors.contract import AgentEffect, Suggestor
+
+MAX_NAME_BYTES = 200
+"""The longest name of an eval in UTF-8: the id of its outcome, which has more in it, is one that the gate takes."""
 
 
 class EvalOutcome(StrEnum):
@@ -126,9 +129,9 @@ class EvalRegistry:
             self.register(one)
 
     def register(self, one: Eval) -> None:
-        """Register an eval. Raises MisuseError for a name that is blank or taken."""
-        if not one.name.strip() or not one.name.isprintable():
-            raise MisuseError(f"an eval needs a printable name, not {one.name!r:.80}")
+        """Register an eval. Raises MisuseError for a name that is taken, or that no fact could bear."""
+        if not one.name.strip() or not one.name.isprintable() or len(one.name.encode()) > MAX_NAME_BYTES:
+            raise MisuseError(f"an eval needs a printable name of {MAX_NAME_BYTES} bytes at most, not {one.name!r:.80}")
         if one.name in self._evals:
             raise MisuseError(f"an eval named {one.name!r} is registered already")
         self._evals[one.name] = one
@@ -170,38 +173,50 @@ def judged(one: Eval, ctx: Context) -> EvalResult:
 
 
 class EvalSuggestor(Suggestor):
-    """Proposes what evals say of the run so far, whenever something they read has changed, and so has their verdict.
+    """Proposes what evals say of the run so far: at its beginning, and whenever what they read makes them say another.
 
-    Outcomes of evals wake no eval, and are not among the facts that tell one moment of a run from another.
+    It depends on no key, so that an eval of what nobody ever says is asked too, once. Outcomes of evals wake no eval.
     """
 
     writes = (ContextKey.EVALUATIONS,)
 
     def __init__(self, registry: EvalRegistry, name: str = "evals", config: JsonValue = None) -> None:
         self.name, self.config, self._registry = name, config, registry
-        reads = [frozenset(one.dependencies) for one in registry.evals]
-        wanted = frozenset(ContextKey) if not all(reads) else frozenset().union(*reads)
-        self._reads = tuple(key for key in ContextKey if key in wanted)
-        self.dependencies = self._reads
 
     def accepts(self, ctx: Context) -> bool:
-        """Say whether anything is new but outcomes of evals."""
-        return bool(self._dirty(ctx))
+        """Say whether anything is new but outcomes of evals; at the beginning everything is."""
+        return _is_beginning(ctx) or bool(_dirty(ctx))
 
     def execute(self, ctx: Context) -> AgentEffect:
         """Return the outcomes that are not what their evals last said."""
         said = {fact.payload.eval: fact.payload for fact in ctx.get(EvalFact)}
-        results = self._registry.evaluate_dependent(ctx, self._dirty(ctx))
-        facts = ctx.version - ctx.count(EvalFact)
+        dirty = ContextKey if _is_beginning(ctx) else _dirty(ctx)
+        moment = _moment(ctx)
         return AgentEffect.with_proposals(
-            result.proposal(f"{facts}:{_digest(result)}")
-            for result in results
+            result.proposal(f"{moment}:{_digest(result)}")
+            for result in self._registry.evaluate_dependent(ctx, dirty)
             if said.get(result.eval_name) != result.fact()
         )
 
-    def _dirty(self, ctx: Context) -> list[ContextKey]:
-        """Return the keys under which something is new but outcomes of evals."""
-        return [key for key in self._reads if any(not isinstance(fact.payload, EvalFact) for fact in ctx.fresh(key))]
+
+def _is_beginning(ctx: Context) -> bool:
+    """Say whether nothing is known yet of what there is, if there is anything."""
+    return ctx.version > 0 and all(len(ctx.fresh(key)) == ctx.count(key) for key in ContextKey)
+
+
+def _dirty(ctx: Context) -> list[ContextKey]:
+    """Return the keys under which something is new but outcomes of evals."""
+    return [key for key in ContextKey if any(not isinstance(fact.payload, EvalFact) for fact in ctx.fresh(key))]
+
+
+def _moment(ctx: Context) -> int:
+    """Return what tells one moment of a run from another: how many facts it has.
+
+    Neither outcomes of evals count nor what the engine has noted: it notes that somebody has turned down an outcome,
+    and that very outcome would be another then, and be asked about again.
+    """
+    noted = sum(fact.proposer == ENGINE.id for fact in ctx.get(ContextKey.DIAGNOSTIC))
+    return ctx.version - ctx.count(EvalFact) - noted
 
 
 def _digest(result: EvalResult) -> str:

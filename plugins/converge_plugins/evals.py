@@ -4,11 +4,11 @@
     with:
       evals:
         - {name: all-decided, cel: "size(strategies) >= size(seeds)"}
-        - {name: sure, cel: "true", score: "strategies.filter(s, s.sure).size() * 1.0 / size(strategies)"}
+        - {name: sure, cel: "true", score: "double(strategies.filter(s, s.sure).size()) / double(size(strategies))"}
 
-An eval is asked again when something that it reads is new, and what it says is proposed where it is not what it said
-last: the last outcome of an eval is the one that counts. Outcomes are judged by the gates as every proposal is, and
-seen by whoever reads ``evaluations``. To grade a run without touching it, there is ``converge eval``.
+An eval is asked at the beginning, and again when something that it reads is new; what it says is proposed where it is
+not what it said last: the last outcome of an eval is the one that counts. Outcomes are judged by the gates as every
+proposal is, and seen by whoever reads ``evaluations``. To grade a run without touching it, there is ``converge eval``.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ FIELDS = {
 }
 FACT_FIELDS = {
     *("key", "id", "payload", "cycle", "lamport", "proposer", "approver", "authority", "confidence", "evidence"),
-    *("supersedes", "superseded_by", "stale"),
+    *("provenance", "supersedes", "superseded_by", "stale"),
 }
 HOSTILE = """\
 from converge_core import ContextKey, ProposedFact, TextPayload

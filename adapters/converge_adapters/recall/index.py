@@ -139,10 +139,11 @@ class RecallIndex:
         tables = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         if tables and owner != APPLICATION_ID:
             raise LedgerError(f"recall index {self._path}: the file is a database of something else")
-        if version == VERSION:
+        if tables:  # `about` is the same in every version
             [(tenant,)] = db.execute("SELECT tenant FROM about")
             if tenant != self._tenant:
                 raise LedgerError(f"recall index {self._path}: it is that of another tenant")
+        if version == VERSION:
             return
         for table in ("about", "runs", "memories", "texts"):
             db.execute(f"DROP TABLE IF EXISTS {table}")

@@ -43,7 +43,8 @@ MOST = 100
 DIGITS = 6
 """Decimal places of a score: what a logarithm has beyond them differs from machine to machine."""
 
-_WORD = re.compile(r"[^\W_]+")
+_WORD = re.compile(r"[^\W_](?:[^\W_]|[\u0300-\u036f])*")
+"""A letter or digit and those that follow, with their accents; what FTS5 cuts in two it looks for in a row."""
 _Indexed = tuple[str, str, list[Memory]]
 
 

@@ -10,7 +10,7 @@ import click
 from converge_adapters.documents import Document, load_document
 from converge_cli.commands.fork import context_of
 from converge_cli.commands.run import new_run_id
-from converge_cli.compose import compose, compose_evals
+from converge_cli.compose import check_evals, compose, compose_evals
 from converge_cli.exit_codes import ExitCode
 from converge_cli.faults import nearest
 from converge_cli.output import emit, safe, table
@@ -70,6 +70,8 @@ def command(
     folder, made = _evals(session, run_id, entries, path)
     chosen = _chosen(made, names)
     context = ContextState(_context(session, run_id, entries).facts())
+    if record and not context.version:
+        raise ConvergeError(f"run {run_id!r} has concluded nothing, so there is nothing to keep a grade of")
     results = EvalRegistry(one for _, one in chosen).evaluate_all(context)
     kept = _record(session, ledger_url, history, head, context, folder, chosen) if record else None
     _print(run_id, results, kept, as_json)
@@ -87,6 +89,7 @@ def _evals(session: Session, run_id: str, entries: Sequence[Entry], path: Path |
     )
     if path is not None:
         document, folder = load_document(path), path.parent
+        check_evals(document)
     else:
         listed = document.value.get("evals", []) if isinstance(document.value, Mapping) else []
         document = Document.of({"evals": listed}, document.file)

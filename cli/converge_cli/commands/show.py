@@ -13,6 +13,7 @@ from converge_cli.session import Session, json_option, ledger_option, pass_sessi
 from converge_cli.standing import standing_in
 from converge_core import ContextKey, Entry, Head
 from converge_core.ledger.history import History, RecordedFact
+from converge_core.recall.payloads import RecallExecuted
 
 
 @click.command
@@ -57,6 +58,7 @@ def _as_json(history: History, facts: list[RecordedFact], head: Head) -> dict[st
             {"key": fact.promotion["key"], "id": fact.promotion["id"], "payload": fact.body}
             | {name: fact.promotion[name] for name in ("cycle", "lamport", "proposer", "approver", "authority")}
             | {"confidence": fact.proposal["confidence"], "evidence": fact.evidence}
+            | {"provenance": fact.proposal["provenance"]}
             | {"supersedes": fact.promotion.get("supersedes"), "superseded_by": history.superseded.get(fact.ref)}
             | {"stale": _is_stale(fact, history)}
             for fact in facts
@@ -114,13 +116,17 @@ def _print(history: History, facts: list[RecordedFact], head: Head, limit: int |
 
 
 def _note(fact: RecordedFact, history: History) -> str:
-    """Say how a fact stands to corrections, if it does."""
+    """Say how a fact stands to corrections, or how little of a search can be replayed, if there is anything to say."""
     by, old = history.superseded.get(fact.ref), fact.promotion.get("supersedes")
     if by is not None:
         return f"superseded by {by}"
     if _is_stale(fact, history):
         return "rests on what was corrected since"
-    return f"in the place of {old}" if old else ""
+    if old:
+        return f"in the place of {old}"
+    if fact.proposal["payload"]["family"] == RecallExecuted.family and fact.body["downgrade_reasons"]:
+        return f"{fact.body['replayability']}: {', '.join(fact.body['downgrade_reasons'])}"
+    return ""
 
 
 def _is_stale(fact: RecordedFact, history: History) -> bool:
