@@ -28,7 +28,7 @@ SAME: Mapping[str, str] = {
         StaticFormation StopReason Suggestor Tension TensionResolution TruthCatalog TruthDefinition TruthKind
         ValidatedProposal ValidationPolicy Violation""",
     "converge_core.context.artifacts": """
-        GovernedArtifactState InvalidStateTransition LifecycleEvent RollbackSeverity validate_transition""",
+        GovernedArtifactState InvalidStateTransition LifecycleEvent RollbackImpact RollbackSeverity validate_transition""",
     "converge_core.context.hypotheses": "Hypothesis HypothesisOutcome",
     "converge_core.context.tensions": "ConflictType TensionSide",
     "converge_core.experience.query": "TimeRange",
@@ -177,8 +177,7 @@ ABSENT: Mapping[str, str] = {
     "An artifact's name says what it is; its life has the same table for all kinds "
     "(`converge_core.context.artifacts.LIFE`)": "ArtifactKind",
     "Nothing ever asked it: no trait of the original takes it": "ArtifactQuery",
-    "Merged into `converge_core.context.artifacts.LifecycleEvent`, which a roll-back is one of": """
-        RollbackImpact RollbackRecord""",
+    "Merged into `converge_core.context.artifacts.LifecycleEvent`, which a roll-back is one of": "RollbackRecord",
     "The gate refuses the use itself: `converge_core.context.artifacts.ArtifactUse`": "ReplayIntegrityViolation",
     "A resolution names its side as `converge_core.context.tensions.TensionSide`": "ChosenSide",
     "Constraints are fields of `converge_core.Scope`, open to any name": "ScopeConstraint ConstraintKind",

@@ -12,7 +12,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from converge_core.context.payloads import FactPayload
 from converge_core.errors import ConvergeError
@@ -87,10 +87,27 @@ class RollbackSeverity(StrEnum):
     CRITICAL = "critical"
 
 
+class RollbackImpact(BaseModel):
+    """What a roll-back comes to: how bad it is, what was affected, and whether what was produced is void."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    severity: RollbackSeverity = RollbackSeverity.LOW
+    invalidates_outputs: bool = False
+    affected_count: int | None = Field(default=None, ge=0)
+    affected_tenants: tuple[str, ...] = ()
+    quality_issues: tuple[str, ...] = ()
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether somebody has to act at once."""
+        return self.severity in (RollbackSeverity.HIGH, RollbackSeverity.CRITICAL)
+
+
 class LifecycleEvent(FactPayload):
     """A step in the life of an artifact, which then has this content (SHA-256, hex) in this version.
 
-    A roll-back says how severe it is and whether what the artifact has produced is void.
+    A roll-back has an impact, and nothing else has one. ``reference`` is the ticket or incident that it goes back to.
     """
 
     family: ClassVar[str] = "converge.artifact.lifecycle"
@@ -100,13 +117,13 @@ class LifecycleEvent(FactPayload):
     reason: str = Field(min_length=1)
     content_hash: str = Field(pattern="^[0-9a-f]{64}$")
     artifact_version: str = Field(min_length=1)
-    severity: RollbackSeverity | None = None
-    invalidates_outputs: bool = False
+    impact: RollbackImpact | None = None
+    reference: str | None = Field(default=None, min_length=1)
 
     @model_validator(mode="after")
-    def _rollback_has_a_severity(self) -> LifecycleEvent:
-        if (self.new is GovernedArtifactState.ROLLED_BACK) != (self.severity is not None):
-            raise ValueError("a roll-back has a severity, and nothing else has one")
+    def _rollback_has_an_impact(self) -> LifecycleEvent:
+        if (self.new is GovernedArtifactState.ROLLED_BACK) != (self.impact is not None):
+            raise ValueError("a roll-back has an impact, and nothing else has one")
         return self
 
     def summary(self) -> str:

@@ -1,8 +1,11 @@
-"""Rules as configuration: a suggestor, invariants, success criteria and evals written in CEL (https://cel.dev)."""
+"""Rules as configuration, in CEL (https://cel.dev): suggestors, invariants, success criteria, evals, and detectors of
+tensions.
+"""
 
 from __future__ import annotations
 
 from converge_core import Catalog, CriterionEvaluator, Eval, Suggestor, hookimpl
+from converge_core.context.tensions import TensionDetector
 from converge_core.invariants import InvariantCheck
 from converge_plugins.rules.conditions import (
     CelCriterion,
@@ -13,6 +16,7 @@ from converge_plugins.rules.conditions import (
     InvariantConfig,
 )
 from converge_plugins.rules.suggestor import CelRule, RuleConfig
+from converge_plugins.rules.tensions import CelDetector, DetectorConfig
 
 
 @hookimpl
@@ -37,3 +41,9 @@ def converge_register_criteria(registry: Catalog[CriterionEvaluator]) -> None:
 def converge_register_evals(registry: Catalog[Eval]) -> None:
     """Offer ``cel``."""
     registry.add("cel", CelEval, EvalConfig, "A CEL expression that is true of a run that did well.")
+
+
+@hookimpl
+def converge_register_detectors(registry: Catalog[TensionDetector]) -> None:
+    """Offer ``cel``."""
+    registry.add("cel", CelDetector, DetectorConfig, "A CEL expression that is true of two facts in conflict.")

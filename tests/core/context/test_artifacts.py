@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from converge_core import ContextKey, ContextState, ProposedFact
+from converge_core import ContextKey, ContextState, ProposedFact, replay
 from converge_core.context.artifacts import (
     LIFE,
     ArtifactUse,
     GovernedArtifactState,
     InvalidStateTransition,
     LifecycleEvent,
+    RollbackImpact,
     RollbackSeverity,
     last_event,
     validate_transition,
@@ -41,7 +42,7 @@ ONE, OTHER = "1" * 64, "2" * 64
 
 def step(old: GovernedArtifactState, new: GovernedArtifactState, **fields: Any) -> ProposedFact[Any]:
     if new is ROLLED_BACK:
-        fields = {"severity": RollbackSeverity.HIGH} | fields
+        fields = {"impact": RollbackImpact(severity=RollbackSeverity.HIGH)} | fields
     values = {"artifact": "policy", "reason": "because", "content_hash": ONE, "artifact_version": "1"} | fields
     payload = LifecycleEvent(old=old, new=new, **values)
     return ProposedFact(ContextKey.EVALUATIONS, f"{old}-{new}-{values['content_hash'][0]}", payload)
@@ -114,10 +115,33 @@ def test_changed_content_has_to_be_approved_anew() -> None:
     assert "approved with another content" in objection
 
 
-def test_a_roll_back_and_nothing_else_has_a_severity() -> None:
-    for new, severity in ((ROLLED_BACK, None), (ACTIVE, RollbackSeverity.LOW)):
-        with pytest.raises(ValidationError, match="a roll-back has a severity"):
-            step(APPROVED, new, severity=severity)
+def test_a_roll_back_and_nothing_else_has_an_impact() -> None:
+    for new, impact in ((ROLLED_BACK, None), (ACTIVE, RollbackImpact())):
+        with pytest.raises(ValidationError, match="a roll-back has an impact"):
+            step(APPROVED, new, impact=impact)
+
+
+@pytest.mark.parametrize("severity", RollbackSeverity)
+def test_from_high_on_somebody_has_to_act_at_once(severity: RollbackSeverity) -> None:
+    assert RollbackImpact(severity=severity).is_urgent is (severity in ("high", "critical"))
+
+
+def test_a_roll_back_is_recorded_with_all_that_it_comes_to_and_read_back() -> None:
+    impact = RollbackImpact(
+        severity=RollbackSeverity.CRITICAL,
+        invalidates_outputs=True,
+        affected_count=12,
+        affected_tenants=("acme",),
+        quality_issues=("wrong totals",),
+    )
+    played = told(step(DRAFT, APPROVED), step(APPROVED, ROLLED_BACK, impact=impact, reference="INC-7"))
+    replayed = replay(engine_of(), played.log).result().context
+    last = last_event(replayed, "policy")
+    assert last is not None
+    assert (last.impact, last.reference) == (impact, "INC-7")
+    assert objections(step(DRAFT, APPROVED), step(APPROVED, ROLLED_BACK), use()) == [
+        "policy is rolled_back: no new run may use it"
+    ]
 
 
 def test_an_approved_artifact_can_be_used() -> None:
