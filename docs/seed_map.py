@@ -28,7 +28,8 @@ SAME: Mapping[str, str] = {
         StaticFormation StopReason Suggestor Tension TensionResolution TruthCatalog TruthDefinition TruthKind
         ValidatedProposal ValidationPolicy Violation""",
     "converge_core.context.artifacts": """
-        GovernedArtifactState InvalidStateTransition LifecycleEvent RollbackImpact RollbackSeverity validate_transition""",
+        GovernedArtifactState InvalidStateTransition LifecycleEvent RollbackImpact RollbackSeverity
+        validate_transition""",
     "converge_core.context.hypotheses": "Hypothesis HypothesisOutcome",
     "converge_core.context.tensions": "ConflictType TensionSide",
     "converge_core.experience.query": "TimeRange",
