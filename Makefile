@@ -28,11 +28,11 @@ lint: $(READY) ## check format, style, types and the rules on imports
 	@$(BIN)/python -m mypy
 	@$(BIN)/lint-imports --no-logo --config deny_imports.toml
 
-bench: $(READY) ## run the benchmarks; ARGS goes to them
+bench: $(READY) ## measure beside the peers; ARGS="--quick" or "-w W1" goes to it, ARGS="--help" says more
 	@PYTHONPATH=. $(BIN)/python -m bench $(ARGS)
 
 clean: ## remove the environment, caches and build products
-	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf $(VENV) bench/.peers build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is older than pyproject.toml when a dependency has changed, and absent when an install broke off.

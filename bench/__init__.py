@@ -1,1 +1,1 @@
-"""Benchmarks: `make bench`. Never part of the tests, which count work instead of timing it."""
+"""The benchmark: `make bench`. Never part of the tests, which count work instead of timing it."""

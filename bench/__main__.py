@@ -1,83 +1,106 @@
-"""``make bench``: run every workload, interleaved, and print one table.
+"""``python -m bench``, or ``make bench``: measure, print the tables, write all samples down.
 
-Each round runs every workload once beside the limit of its machine: making a payload, awaiting an empty function,
-encoding it as canonical JSON and hashing it once a unit, with no engine around. The median of the rounds is shown, and
-the ratio to the limit taken within each round, so that a busy machine slows both.
+What is asked for is on stdout, progress on stderr.
 """
 
 from __future__ import annotations
 
-import asyncio
-import gc
+import argparse
 import json
-import platform
-import statistics
 import sys
-import time
-from collections.abc import Awaitable, Callable
-from hashlib import sha256
 from pathlib import Path
 
-from bench.workloads import FILLER, WORKLOADS
-from converge_core import TextPayload, canonical
+from bench.report import text, write_docs
+from bench.runner import Bench
+from bench.table import OWN, SYSTEMS, WORKLOADS, Workload
 
-ROUNDS = 7
+ROUNDS, QUICK_ROUNDS = 7, 2
 RESULTS = Path(__file__).parent / "results"
+PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 
 
-async def nothing() -> None:
-    """Do nothing, asynchronously."""
+def arguments() -> argparse.ArgumentParser:
+    """Return the command line."""
+    listed = "\n".join(f"  {workload.id:12}{workload.title}" for workload in WORKLOADS.values())
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description="Measure Converge beside its peers and beside the limit of the machine, round by round.",
+        epilog=f"workloads:\n{listed}\n\nsystems:\n  {', '.join(SYSTEMS)}\n\n"
+        f"A run of everything, in {ROUNDS} rounds or more, goes to bench/results/latest.json, any other one to\n"
+        "bench/results/partial.json. "
+        "The first run installs the peers into bench/.peers.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "-w",
+        "--workload",
+        action="append",
+        metavar="ID",
+        help="measure this workload, or all that begin so (W5 is all of W5-...); may be given again",
+    )
+    parser.add_argument(
+        "-s",
+        "--system",
+        action="append",
+        choices=SYSTEMS,
+        metavar="NAME",
+        help="measure this system beside converge; may be given again",
+    )
+    parser.add_argument("-r", "--rounds", type=_positive, metavar="N", help=f"samples of each (default: {ROUNDS})")
+    parser.add_argument(
+        "-q", "--quick", action="store_true", help=f"{QUICK_ROUNDS} rounds, and without what takes long"
+    )
+    parser.add_argument("--json", action="store_true", help="print machine, versions and all samples as JSON")
+    parser.add_argument(
+        "--write-docs",
+        action="store_true",
+        help="measure nothing: write the tables of bench/results/latest.json into docs/performance.md",
+    )
+    return parser
 
 
-async def limit(units: int) -> None:
-    """Do what no engine could leave out."""
-    for number in range(units):
-        payload = TextPayload(text=f"{number} {FILLER}")
-        await nothing()
-        sha256(canonical(payload.body()).encode()).digest()
+def _positive(word: str) -> int:
+    number = int(word)
+    if number < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return number
 
 
-async def timed(call: Callable[[], Awaitable[object]]) -> float:
-    """Return the seconds that one call takes."""
-    gc.collect()
-    began = time.perf_counter()
-    await call()
-    return time.perf_counter() - began
+def wanted(parser: argparse.ArgumentParser, ids: list[str] | None, quick: bool) -> list[Workload]:
+    """Return the workloads that were asked for. Ends the program for a name that is none."""
+    for asked in ids or ():
+        if not any(_is(asked, known) for known in WORKLOADS):
+            parser.error(f"there is no workload {asked!r}; they are {', '.join(WORKLOADS)}")
+    chosen = [w for w in WORKLOADS.values() if ids is None or any(_is(asked, w.id) for asked in ids)]
+    return [workload for workload in chosen if not (quick and workload.long)]
 
 
-async def measure(rounds: int, names: list[str]) -> dict[str, dict[str, float]]:
-    """Return each workload's milliseconds, microseconds a unit and ratio to the limit: medians of the rounds."""
-    works = {name: WORKLOADS[name]() for name in names}
-    seconds: dict[str, list[float]] = {name: [] for name in names}
-    ratios: dict[str, list[float]] = {name: [] for name in names}
-    for number in range(rounds):
-        print(f"round {number + 1} of {rounds}", file=sys.stderr)
-        for name, work in works.items():
-            taken = await timed(work.call)
-            least = await timed(lambda units=work.units: limit(units))  # type: ignore[misc]
-            seconds[name].append(taken)
-            ratios[name].append(taken / least)
-    return {
-        name: {
-            "ms": statistics.median(seconds[name]) * 1e3,
-            "us_per_unit": statistics.median(seconds[name]) * 1e6 / work.units,
-            "ratio_to_limit": statistics.median(ratios[name]),
-        }
-        for name, work in works.items()
-    }
+def _is(asked: str, known: str) -> bool:
+    return known == asked or known.startswith(f"{asked}-")
 
 
 def main() -> None:
-    """Measure, print the table, write the numbers."""
-    wanted = [name for name in WORKLOADS if not sys.argv[1:] or any(name.startswith(arg) for arg in sys.argv[1:])]
-    measured = asyncio.run(measure(ROUNDS, wanted))
-    print(f"{'workload':24}{'ms':>10}{'µs a unit':>12}{'x limit':>9}")
-    for name, numbers in measured.items():
-        print(f"{name:24}{numbers['ms']:>10.2f}{numbers['us_per_unit']:>12.1f}{numbers['ratio_to_limit']:>9.1f}")
+    """Do what the command line says."""
+    parser = arguments()
+    args = parser.parse_args()
+    latest = RESULTS / "latest.json"
+    if args.write_docs:
+        write_docs(PAGE, json.loads(latest.read_text()))
+        return
+    workloads = wanted(parser, args.workload, args.quick)
+    bench = Bench(args.rounds or (QUICK_ROUNDS if args.quick else ROUNDS))
+    for workload in workloads:
+        names = [n for n in workload.systems if args.system is None or n == OWN or n in args.system]
+        bench.measure(workload, names)
+    results = bench.results()
     RESULTS.mkdir(exist_ok=True)
-    about = {"python": platform.python_version(), "machine": platform.machine(), "rounds": ROUNDS}
-    (RESULTS / "latest.json").write_text(json.dumps({"about": about, "workloads": measured}, indent=2) + "\n")
+    is_whole = len(workloads) == len(WORKLOADS) and args.system is None and bench.rounds >= ROUNDS
+    (latest if is_whole else RESULTS / "partial.json").write_text(json.dumps(results, indent=1) + "\n")
+    print(json.dumps(results, indent=1) if args.json else text(results))
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("interrupted; nothing was written")

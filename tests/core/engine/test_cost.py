@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import pytest
@@ -25,26 +22,8 @@ from converge_core import (
     Suggestor,
     suggestor,
 )
+from tests.core.counting import counted
 from tests.core.stage import SEEDS, SIGNALS, Says, advance, engine_of, perform, play, seeded, text
-
-
-@contextmanager
-def counted() -> Iterator[Counter[str]]:
-    """Count every call, of Python functions and of C functions, by name."""
-    calls: Counter[str] = Counter()
-
-    def count(frame: FrameType, event: str, argument: Any) -> None:
-        if event == "call":
-            calls[frame.f_code.co_qualname] += 1
-        elif event == "c_call":
-            calls[argument.__name__] += 1
-
-    before = sys.getprofile()
-    sys.setprofile(count)
-    try:
-        yield calls
-    finally:
-        sys.setprofile(before)
 
 
 class Watcher(Suggestor):
