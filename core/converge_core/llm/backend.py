@@ -250,5 +250,8 @@ class Backend(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Give back connections; a closed backend is asked nothing more. Closing twice is fine."""
+        """Give back connections, on the event loop where they were made. Doing so twice is fine.
+
+        A call after that makes new ones, on whichever event loop it is made: so a run may stop for people and go on.
+        """
         ...

@@ -1,15 +1,18 @@
 """The circuit breaker: a frozen state, and two functions that return the next one. The time is an argument.
 
     closed ──(failure_threshold failures in a row)──▶ open
-    open ──(a call asks, open_ms later)──▶ half-open
+    open ──(a call asks, a window later)──▶ half-open
     half-open ──(success_threshold successes)──▶ closed
-    half-open ──(a failure)──▶ open
+    half-open ──(a failure)──▶ open, for twice as long
 
 A call asks with `admit` and hands its permit back with `settle`, once. Each change of state begins a new *epoch*, and a
 permit is good for the epoch that gave it: what a slow call from before the change has to say is no news of the backend
 as it is now. Half-open, no more than ``half_open_probes`` calls are under way at a time. A probe may die without a
 word, so when all are out and the last one left ``probe_lease_ms`` ago, they count as lost and a new epoch begins: the
 circuit does not stay shut for ever.
+
+The window of an open circuit is ``open_ms``, and doubles with each trip in a row, up to ``max_open_ms``. Trips are in a
+row until the circuit closes.
 
 Times are milliseconds of one clock that need not start anywhere in particular; a step back of it is no time at all.
 """
@@ -20,7 +23,6 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
 
-from converge_core.llm.errors import BackendError
 from converge_core.llm.policies import CircuitBreakerConfig, CircuitState
 
 
@@ -31,20 +33,14 @@ class CallResult(StrEnum):
     FAILED = "failed"
     ABANDONED = "abandoned"
 
-    @classmethod
-    def of(cls, error: BackendError | None) -> CallResult:
-        """Return what a call's error, or the lack of one, says: only an overload speaks against the backend."""
-        if error is None:
-            return cls.SUCCEEDED
-        return cls.FAILED if error.overload else cls.ABANDONED
-
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
     """The circuit of one backend.
 
     ``since_ms`` is when the state began or, half-open, when a probe was last let in. ``failures`` are the
-    ones in a row while closed; ``successes`` and ``probes`` (under way) count while half-open.
+    ones in a row while closed; ``successes`` and ``probes`` (under way) count while half-open. ``trips`` are the times
+    that it has opened since it was last closed.
     """
 
     state: CircuitState = CircuitState.CLOSED
@@ -53,10 +49,12 @@ class Breaker:
     failures: int = 0
     successes: int = 0
     probes: int = 0
+    trips: int = 0
 
     def enter(self, state: CircuitState, now_ms: int) -> Breaker:
-        """Return the breaker at the beginning of a new epoch."""
-        return Breaker(state, self.epoch + 1, now_ms)
+        """Return the breaker at the beginning of a new epoch: one trip further if it opens, with none if it closes."""
+        trips = 0 if state is CircuitState.CLOSED else self.trips + (state is CircuitState.OPEN)
+        return Breaker(state, self.epoch + 1, now_ms, trips=trips)
 
 
 class Permit(NamedTuple):
@@ -82,8 +80,9 @@ def admit(breaker: Breaker, config: CircuitBreakerConfig, now_ms: int) -> Admiss
         return Admission(breaker, Permit(breaker.epoch))
     elapsed = max(0, now_ms - breaker.since_ms)
     if breaker.state is CircuitState.OPEN:
-        if elapsed < config.open_ms:
-            return Admission(breaker, None, config.open_ms - elapsed)
+        window_ms = config.window_ms(breaker.trips)
+        if elapsed < window_ms:
+            return Admission(breaker, None, window_ms - elapsed)
         breaker = breaker.enter(CircuitState.HALF_OPEN, now_ms)
     elif breaker.probes >= config.half_open_probes:
         if elapsed < config.probe_lease_ms:
@@ -103,7 +102,7 @@ def settle(breaker: Breaker, config: CircuitBreakerConfig, permit: Permit, resul
     successes = breaker.successes + (result is CallResult.SUCCEEDED)
     if successes >= config.success_threshold:
         return breaker.enter(CircuitState.CLOSED, now_ms)
-    return replace(breaker, successes=successes, probes=breaker.probes - 1)
+    return replace(breaker, successes=successes, probes=max(0, breaker.probes - 1))
 
 
 def _settle_closed(breaker: Breaker, config: CircuitBreakerConfig, result: CallResult, now_ms: int) -> Breaker:

@@ -10,7 +10,7 @@ the ledger and the capacity of providers know it.
 |----------------------------------------|----------------------|-----------------|-----------|----------|--------|
 | rate limit, 429                        | RateLimited          | rate_limited    | yes       | yes      | no     |
 | quota or credit used up                | QuotaExhausted       | quota           | no        | no       | no     |
-| 503, 529, overloaded                   | Unavailable          | overloaded      | yes       | yes      | no     |
+| 500, 503, 529, overloaded              | Unavailable          | overloaded      | yes       | yes      | no     |
 | no answer in time                      | BackendTimeout       | timeout         | yes       | yes      | yes    |
 | connection lost, 502, 504              | NetworkFailed        | network         | yes       | no       | yes    |
 | 400 and its kin                        | InvalidRequest       | invalid_request | no        | no       | no     |
@@ -205,6 +205,20 @@ class Retried(BackendError):
         self.attempts, self.last = attempts, last
 
 
+class StreamAborted(ConvergeError):
+    """Whoever was told an answer as it came does not hear any more: no fault of the backend, and nobody else's turn.
+
+    A `converge_core.llm.backend.Listener` raises it.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"the answer was cut off: {self.reason}"
+
+
 class NoBackendFits(ConvergeError):
     """No candidate satisfies the criteria. ``refusals`` are the candidates' ids, each with the reasons against it."""
 
@@ -216,6 +230,17 @@ class NoBackendFits(ConvergeError):
         asked = "" if self.provider is None else f" for provider {self.provider}"
         lines = (f"\n  {backend}: {'; '.join(reasons)}" for backend, reasons in self.refusals)
         return f"no backend satisfies the selection criteria{asked}{''.join(lines)}"
+
+
+class CapacityError(ConvergeError):
+    """What is known of the providers cannot be read or kept. ``place`` is where it is, ``reason`` a sentence."""
+
+    def __init__(self, place: str, reason: str) -> None:
+        super().__init__(place, reason)
+        self.place, self.reason = place, reason
+
+    def __str__(self) -> str:
+        return f"capacity of the providers, {self.place}: {self.reason}"
 
 
 def _wait(retry_after_ms: int | None) -> str:

@@ -8,17 +8,19 @@ candidate.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from converge_core.governance.negative_authority import AuthorityGate
 from converge_core.llm.blobs import Blobs
 from converge_core.llm.capacity import Capacity
 from converge_core.llm.profiles import ProviderProfile
-from converge_core.llm.router import Candidate, Objection, Ordering, Router, RouteTask, Sleep, as_declared
+from converge_core.llm.router import Candidate, Objection, Ordering, Router, RouteTask, Sleep, Watcher, as_declared
 from converge_core.llm.routing import DataClassification, RoutingPolicy
 from converge_core.llm.selection import SelectionCriteria, select
 
-CLASSIFICATION, SELECTION = "classification", "selection"
+CLASSIFICATION, NEGATIVE_AUTHORITY, SELECTION = "classification", "negative_authority", "selection"
 
 
 class Model(NamedTuple):
@@ -30,7 +32,10 @@ class Model(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """All models of a deployment. ``objections`` are what else stands between a task and a model: authority, claims."""
+    """All models of a deployment. ``objections`` are what else stands between a task and a model: authority, claims.
+
+    ``authority`` is the gate of the denials that are among them; ``watcher`` is told whom a router asks.
+    """
 
     models: Sequence[Model]
     capacity: Capacity
@@ -38,6 +43,14 @@ class Models:
     sleep: Sleep
     objections: Sequence[Objection] = ()
     blobs: Blobs | None = None
+    authority: AuthorityGate = AuthorityGate()
+    watcher: Watcher | None = None
+
+    async def aclose(self) -> None:
+        """Give back all connections, on the event loop where they were made; who is asked after that makes new ones."""
+        async with AsyncExitStack() as stack:  # which sees to all of them, whatever one of them raises
+            for model in self.models:
+                stack.push_async_callback(model.candidate.backend.aclose)
 
     def router(
         self, names: Sequence[str] = (), criteria: SelectionCriteria | None = None, *, keep_exchange: bool = False
@@ -70,6 +83,7 @@ class Models:
             objections,
             ordering,
             self.blobs if keep_exchange else None,
+            self.watcher,
         )
 
 
@@ -82,6 +96,15 @@ def classified(allowed: dict[str, DataClassification]) -> Objection:
         return f"it may be shown {allowed[profile.id]} data, and this is {task.data}"
 
     return Objection(CLASSIFICATION, against)
+
+
+def permitted(gate: AuthorityGate, clock: Callable[[], int]) -> Objection:
+    """Return the gate of negative authority, asked about each candidate; ``clock`` is the time of day, in ms."""
+
+    def against(profile: ProviderProfile, task: RouteTask) -> str | None:
+        return gate.check_candidate(task.action, profile, task.labels, task.tier, clock()).objection
+
+    return Objection(NEGATIVE_AUTHORITY, against)
 
 
 def selected(criteria: SelectionCriteria) -> tuple[Objection, Ordering]:

@@ -16,6 +16,7 @@ from converge_core.errors import MisuseError
 from converge_core.llm.errors import BackendError, RateLimited
 
 _MOST_DOUBLINGS = 10
+_MOST_TRIPS = 32  # that count: however short the window, it is as long as it gets by then
 _NEVER = 2**32 - 1
 
 
@@ -103,8 +104,9 @@ class CircuitBreakerConfig:
     """When a circuit opens, for how long, and what closes it again. Times are in milliseconds.
 
     ``failure_threshold`` failures in a row open it. After ``open_ms`` it is half-open: ``half_open_probes`` calls at a
-    time may try, ``success_threshold`` successes close it, one failure opens it again. Probes that say nothing for
-    ``probe_lease_ms`` are lost. Raises MisuseError for a negative ``open_ms``, and for anything else below 1.
+    time may try, ``success_threshold`` successes close it, one failure opens it again, for twice as long as before and
+    ``max_open_ms`` at most. Probes that say nothing for ``probe_lease_ms`` are lost. Raises MisuseError for a negative
+    ``open_ms``, for a ``max_open_ms`` below it, and for anything else below 1.
     """
 
     failure_threshold: int = 5
@@ -112,12 +114,19 @@ class CircuitBreakerConfig:
     open_ms: int = 30_000
     half_open_probes: int = 3
     probe_lease_ms: int = 300_000
+    max_open_ms: int = 600_000
 
     def __post_init__(self) -> None:
         if min(self.failure_threshold, self.success_threshold, self.half_open_probes, self.probe_lease_ms) < 1:
             raise MisuseError("circuit breaker: thresholds, probes and their lease are at least 1")
         if self.open_ms < 0:
             raise MisuseError(f"circuit breaker: open_ms is a time, not {self.open_ms}")
+        if self.max_open_ms < self.open_ms:
+            raise MisuseError(f"circuit breaker: max_open_ms is {self.open_ms} or more, not {self.max_open_ms}")
+
+    def window_ms(self, trips: int) -> int:
+        """Return for how long the circuit is open after so many trips in a row."""
+        return min(self.open_ms << min(max(trips - 1, 0), _MOST_TRIPS), self.max_open_ms)
 
     @classmethod
     def sensitive(cls) -> CircuitBreakerConfig:

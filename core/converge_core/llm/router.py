@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from converge_core.context.allowance import Allowance, BudgetRefused, Reservation, Usage
 from converge_core.errors import ConvergeError, MisuseError
@@ -40,6 +40,7 @@ from converge_core.llm.errors import (
     QuotaExhausted,
     RateLimited,
     Refused,
+    StreamAborted,
     Truncated,
 )
 from converge_core.llm.prices import Prices
@@ -51,6 +52,19 @@ Note = Callable[[Mapping[str, JsonValue]], None]
 
 Sleep = Callable[[int], Awaitable[None]]
 """Waits for so many milliseconds."""
+
+
+class Watcher(Protocol):
+    """Is told whom a router asks while it does: for people who wait, and for nobody's record."""
+
+    def asking(self, agent: str, backend: str) -> None:
+        """Hear that a backend is asked now, for an agent."""
+        ...
+
+    def asked(self, agent: str, backend: str, outcome: CallOutcome) -> None:
+        """Hear how that ended."""
+        ...
+
 
 CAPACITY, PRICE, BUDGET = "capacity", "price", "budget"
 
@@ -150,6 +164,7 @@ class Router:
     objections: Sequence[Objection] = ()
     ordering: Ordering = as_declared
     blobs: Blobs | None = None
+    watcher: Watcher | None = None
 
     def __post_init__(self) -> None:
         ids = [candidate.id for candidate in self.candidates]
@@ -166,8 +181,8 @@ class Router:
     ) -> BackendResponse:
         """Return an answer, its usage with what it cost.
 
-        Raises Refused, Truncated and BudgetExceeded as they are; BudgetRefused where only the budget was in the way;
-        and RouteFailed where nobody answered. ``note`` has the record before anything is raised.
+        Raises Refused, Truncated, BudgetExceeded and StreamAborted as they are; BudgetRefused where only the budget was
+        in the way; and RouteFailed where nobody answered. ``note`` has the record before anything is raised.
         """
         route = _Route(self, request, task, allowance, listen)
         try:
@@ -280,10 +295,12 @@ class _Route:
         self, candidate: Candidate, request: BackendRequest, permit: Permit, reservation: Reservation, repair: bool
     ) -> BackendResponse:
         """Make one call, and settle whatever it was given: the permit and what was set aside."""
-        began = self.router.clock()
+        began, watcher = self.router.clock(), self.router.watcher
         outcome, detail, error = CallOutcome.ABORTED, "", None
         usage: Usage | None = None
         answer: JsonValue = None
+        if watcher is not None:
+            watcher.asking(self.task.agent, candidate.id)
         try:
             response = await candidate.backend.complete(request, self.listen)
             answer = {"output": response.output, "text": response.text}
@@ -297,12 +314,17 @@ class _Route:
             if usage is None:
                 usage = self._lost(candidate, failure, reservation)
             raise
+        except StreamAborted as failure:  # which says nothing of who was heard
+            detail = printable(str(failure))
+            raise
         except Exception as failure:  # a backend that raises what it may not: its call is paid for, and has failed
             outcome, detail = CallOutcome.FAILED, printable(f"{type(failure).__name__}: {failure}")
             raise
         finally:
             spent = reservation.most if usage is None else usage
             reservation.settle(spent)
+            if watcher is not None:
+                watcher.asked(self.task.agent, candidate.id, outcome)
             self.exchanges.append({"answer": answer, "asked": request.to_json(), "backend": candidate.id})
             self._settle(candidate, permit, outcome, self.router.clock() - began, spent, detail, error, repair)
 
