@@ -24,7 +24,7 @@ from converge_core.gates.stop import STOP_REASONS
 from converge_core.ledger.events import EVENTS
 from converge_core.suggestors.catalog import Catalog
 from converge_plugins.rules import cel_values, expressions
-from docs import seed_map
+from docs import audit_map, seed_map
 
 HERE = Path(__file__).parent / "reference"
 _WIDE: Mapping[str, Any] = {"terminal_width": 100, "max_content_width": 100}
@@ -186,7 +186,8 @@ def original() -> Iterator[str]:
     yield from _head("Seed map", "Where every name that the original exports lives here, or why it does not.")
     yield "| name | here | why not |\n|---|---|---|"
     yield from seed_map.rows()
-    yield "\n## Defects\n\nDefects of the original in parts that do not exist here. Tests show all others absent.\n"
+    yield "\n## Defects\n\nDefects of the original in parts that do not exist here, or shown absent by the test named."
+    yield "`tests/core/test_original_defects.py` shows all others absent.\n"
     yield "| defect | why it cannot happen |\n|---|---|"
     for defect, reason in seed_map.DEFECTS.items():
         yield f"| {defect} | {reason} |"
@@ -200,7 +201,22 @@ def _first_line(text: str | None) -> str:
     return inspect.cleandoc(text or "").partition("\n")[0]
 
 
+def audit() -> Iterator[str]:
+    """The items of the audit."""
+    yield from _head(
+        "Audit map",
+        "What was found wrong with the system that the execution graph, the ring and the repository loop come from, and"
+        " the tests that show it cannot happen here.",
+    )
+    yield "| item | what was wrong | shown by |\n|---|---|---|"
+    for item, tests in audit_map.shown().items():
+        names = "<br>".join(f"`{test.partition('::')[2]}`" for test in tests)
+        yield f"| {item} | {audit_map.ITEMS[item]} | {names or audit_map.ABSENT.get(item, '')} |"
+    yield ""
+
+
 PAGES: Mapping[str, Callable[[], Iterator[str]]] = {
+    "audit-map.md": audit,
     "catalog.md": catalog,
     "cli.md": command_line,
     "events.md": events,

@@ -94,3 +94,14 @@ def test_every_make_target_that_it_mentions_exists() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
     mentioned = {target for words in re.findall(r"\bmake ((?:[a-z]+ ?)+)(?:`|  )", README) for target in words.split()}
     assert {"demo", "test", "lint"} <= mentioned <= targets
+
+
+def test_the_intent_with_a_model_runs_without_a_key_and_says_so(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
+    [(language, source)] = _blocks("With a language model")
+    assert language == "yaml"
+    desk.write("causes.yaml", source)
+    run_id = desk.json("run", "causes.yaml")["run_id"]
+    shown = desk.call("show", run_id).stdout
+    assert "capacity: ANTHROPIC_API_KEY is not set" in shown
+    assert "offline (templates)" in shown

@@ -84,7 +84,7 @@ class _Journal:
     async def keep(self, outcome: Outcome) -> None:
         try:
             with CancelScope(shield=True):  # it has finished, so no time limit and no Ctrl-C may lose it
-                await self._ledger.record_effect(self._run_id, outcome.cycle, outcome.suggestor, outcome.event().body())
+                await self._ledger.record_effect(self._run_id, outcome.cycle, outcome.suggestor, outcome.body())
         except Exception as error:  # kept for the batch: an executor relies on calls that do not raise
             self.error = self.error or error
 

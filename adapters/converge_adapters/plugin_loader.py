@@ -29,9 +29,11 @@ from converge_core.gates.promotion import Check
 from converge_core.intent.criteria import CriterionEvaluator
 from converge_core.intent.truths import TruthCatalog
 from converge_core.invariants import InvariantCheck
+from converge_core.llm.backend import Backend
 from converge_core.ports import Command, Executor, Ledger, Observer
 from converge_core.suggestors.catalog import Catalog
 from converge_core.suggestors.contract import Suggestor
+from converge_core.validation import Validator
 
 GROUP = "converge"
 
@@ -75,6 +77,8 @@ class Offers:
     truths: TruthCatalog = field(default_factory=TruthCatalog)
     authorizers: Catalog[FlowGateAuthorizer] = field(default_factory=_authorizers)
     detectors: Catalog[TensionDetector] = field(default_factory=lambda: Catalog("detector"))
+    validators: Catalog[Validator] = field(default_factory=lambda: Catalog("validator"))
+    backends: Catalog[Backend] = field(default_factory=lambda: Catalog("backend"))
     ledgers: Catalog[Ledger] = field(default_factory=lambda: Catalog("ledger"))
     executors: Catalog[Executor] = field(default_factory=lambda: Catalog("executor"))
     observers: Catalog[Observer] = field(default_factory=lambda: Catalog("observer"))
@@ -93,6 +97,8 @@ class Offers:
             self.truths,
             self.authorizers,
             self.detectors,
+            self.validators,
+            self.backends,
             self.ledgers,
             self.executors,
             self.observers,

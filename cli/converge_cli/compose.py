@@ -14,13 +14,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from converge_adapters.code_loader import CodeLoader
 from converge_adapters.documents import Document
 from converge_adapters.plugin_loader import Offers
+from converge_adapters.repository import FolderRepository
 from converge_cli.faults import Steps, faults_of, nearest
 from converge_cli.inputs import stage_inputs
+from converge_cli.models import PROVIDERS, models_of
 from converge_cli.truths import FoundTruth, find_truths
 from converge_core import (
     ContextState,
@@ -50,10 +52,14 @@ from converge_core.intent.document import (
     InvariantSection,
     SuggestorSection,
 )
+from converge_core.intent.models import Denial, ModelSection
 from converge_core.intent.sections import Condition, CriterionSection, EvalSection
 from converge_core.invariants import FunctionInvariant
-from converge_core.ports import EVALS, FILES, SOURCE_DIGEST
+from converge_core.llm.backend import Backend
+from converge_core.ports import EVALS, FILES, MODELS, SOURCE_DIGEST
+from converge_core.repository import REPOSITORY
 from converge_core.suggestors.catalog import Catalog, Ports, Site
+from converge_core.validation import VALIDATORS, Validator, ValidatorSection
 
 T = TypeVar("T")
 S = TypeVar("S", bound=BaseModel)
@@ -106,15 +112,19 @@ def compose(
     return Composition(engine, context, intent, source)
 
 
-def compose_evals(document: Document, offers: Offers, folder: Path, ports: Ports) -> list[tuple[EvalSection, Eval]]:
-    """Make the evals of a file of evals, and then those on offer that need no configuration and have another name.
-
-    Raises IntentError with every fault.
-    """
+def check_evals(document: Document) -> None:
+    """Check the form of a file of evals. Raises IntentError with every fault."""
     try:
         EvalsDocument.model_validate(document.value)
     except ValidationError as error:
         raise IntentError(tuple(faults_of(error, document, (), EvalsDocument))) from error
+
+
+def compose_evals(document: Document, offers: Offers, folder: Path, ports: Ports) -> list[tuple[EvalSection, Eval]]:
+    """Make the evals of a document, and then those on offer that need no configuration and have another name.
+
+    Raises IntentError with every fault.
+    """
     composer = _Composer(document, offers, folder, ports)
     made = composer.evals()
     taken = {section.name for section, _ in made}
@@ -142,7 +152,9 @@ class _Composer:
         self.document, self.value, self.offers = document, document.value, offers
         self.load = CodeLoader(folder)
         read: Callable[[str], str] = partial(_text_of, folder)
-        self.ports = ports.offer(FILES, read).offer(SOURCE_DIGEST, self.load.source_digest).offer(EVALS, self.eval_of)
+        self.ports = ports.offer(FILES, read).offer(SOURCE_DIGEST, self.load.source_digest)
+        self.ports.offer(EVALS, self.eval_of).offer(VALIDATORS, self.validator_of)
+        self.ports.offer(REPOSITORY, FolderRepository(folder / str(self.value.get("repository") or ".")))
         self.problems: list[Problem] = []
 
     def parsed(self) -> IntentDocument | None:
@@ -169,6 +181,7 @@ class _Composer:
     def engine(self, truths: Sequence[FoundTruth]) -> Engine:
         """Return the engine, complete if there are no problems."""
         gates = self._gates()
+        models = self._models()
         evaluators: dict[str, CriterionEvaluator] = {}
         engine = Engine(
             hitl_policy=None if gates.hitl is None else gates.hitl.policy(),
@@ -177,6 +190,7 @@ class _Composer:
             payloads=self.offers.payloads,
             evaluator=_Evaluators(evaluators) if self.value.get("success") or truths else None,
             flow=None if gates.flow is None else self._authorizer(gates.flow),
+            backends=[backend.profile for _, backend in models],
         )
         self._checks(engine, gates.validation.require)
         for place, suggestor in self.members("suggestors", SuggestorSection):
@@ -196,6 +210,33 @@ class _Composer:
         self.evals()
         return engine
 
+    def _models(self) -> list[tuple[ModelSection, Backend]]:
+        """Make the models of the document, and offer them to its suggestors."""
+        made: list[tuple[ModelSection, Backend]] = []
+        names: set[str] = set()
+        for place, section in self.members("models", ModelSection):
+            path = ("models", place)
+            if section.called in names:
+                self._fault((*path, "name"), f"a model {section.called!r} stands above already: give each a name")
+            elif backend := self._made(
+                self.offers.backends, section.use, section.with_, section.called, (*path, "use"), (*path, "with")
+            ):
+                made.append((section, backend))
+            names.add(section.called)
+        if self.ports.offers(PROVIDERS):
+            try:
+                self.ports.offer(MODELS, models_of(made, self._denials(), self.ports))
+            except ConvergeError as error:
+                self._fault(("denials",), str(error))
+        return made
+
+    def _denials(self) -> Iterator[Denial]:
+        """Yield the well-formed denials of the document."""
+        listed = self.value.get("denials")
+        for item in listed if isinstance(listed, list) else ():
+            with suppress(ValidationError):
+                yield TypeAdapter[Denial](Denial).validate_python(item)
+
     def evals(self) -> list[tuple[EvalSection, Eval]]:
         """Return the evals of the document, all of them if there are no problems."""
         made: list[tuple[EvalSection, Eval]] = []
@@ -213,6 +254,15 @@ class _Composer:
         there = copy(self)
         there.document, there.problems = Document.of({}, ""), []
         made = there._condition(self.offers.evals, section, section.name, ())
+        if made is None:
+            raise IntentError(tuple(there.problems))
+        return made
+
+    def validator_of(self, section: ValidatorSection) -> Validator:
+        """Make a validator of a section that stands somewhere else. Raises IntentError."""
+        there = copy(self)
+        there.document, there.problems = Document.of({}, ""), []
+        made = there._made(there.offers.validators, section.use, section.with_, section.voter, ("use",), ("with",))
         if made is None:
             raise IntentError(tuple(there.problems))
         return made

@@ -148,12 +148,19 @@ class Driver:
         run_async(self._ledger.close)
 
     async def _drive(self, loaded: Loaded) -> Stretch:
+        """Drive a run in the event loop of this stretch, which ends with it, and so do the connections made in it."""
+        try:
+            return await self._driven(loaded)
+        finally:
+            await self._session.give_back_connections()
+
+    async def _driven(self, loaded: Loaded) -> Stretch:
         run_id = loaded.run.run_id
         if loaded.size == 0:
             await self._ledger.create_run(run_id)
         while True:
             executor = JournalingExecutor(self._executor, self._ledger, run_id, loaded.engine.payloads)
-            progress = Progress(loaded.run, executor, self._approver)
+            progress = Progress(loaded.run, executor, self._approver, asking=self._session.asking)
             try:
                 with progress.shown(self._lively):
                     result = await drive(

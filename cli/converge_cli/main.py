@@ -41,6 +41,9 @@ COMMANDS: Mapping[str, str] = {
     "replay": "Derive a run again from its recorded inputs.",
     "experience": "Show what happened in past runs, and what people did.",
     "eval": "Judge a run that has stopped by evals.",
+    "chat-route": "Route a message to a model, and record what became of it.",
+    "providers": "Show which providers of models can be asked now.",
+    "ceg": "Show the execution graphs of a run.",
     "plugins": "List the plugins and what they offer.",
     "schema": "Print the JSON Schema of intent.yaml.",
 }
@@ -58,7 +61,7 @@ class ConvergeGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in COMMANDS:
-            module = importlib.import_module(f"converge_cli.commands.{cmd_name}")
+            module = importlib.import_module(f"converge_cli.commands.{cmd_name.replace('-', '_')}")
             return module.command  # type: ignore[no-any-return]  # each module of the package has one
         if ctx.resilient_parsing:
             return None

@@ -8,15 +8,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def emit(value: Mapping[str, Any]) -> None:
     """Print one JSON object on one line of stdout."""
+    click.echo(json_line(value))
+
+
+def json_line(value: Mapping[str, Any]) -> str:
+    """Return a JSON object as one line, in which nothing is unprintable."""
     text = json.dumps(value, ensure_ascii=False)
-    click.echo(text if text.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text))
+    return text if text.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def say(message: str) -> None:
@@ -36,19 +44,32 @@ def counted(number: int, noun: str) -> str:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table on stdout; where that is no terminal, each row on one line, however long."""
-    from rich import box
     from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 10_000
+    with console.capture() as printed:
+        console.print(grid(columns, rows))
+    click.echo(printed.get(), nl=False)  # which writes in any locale
+
+
+def grid(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    """Return a table that rich can print."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
     grid = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for column in columns:
         grid.add_column(column, overflow="fold")
     for row in rows:
         grid.add_row(*(Text(safe(str(cell))) for cell in row))
-    with console.capture() as printed:
-        console.print(grid)
-    click.echo(printed.get(), nl=False)  # which writes in any locale
+    return grid
+
+
+def on_terminal() -> bool:
+    """Say whether stdout is a terminal, on which things can be redrawn."""
+    from rich.console import Console
+
+    return Console().is_terminal

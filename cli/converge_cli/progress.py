@@ -9,10 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING
 
+from converge_cli.output import safe
 from converge_core import Approver, Call, Convergence, Entry, Executor, GateDecision, GateRequest, Outcome
 
 if TYPE_CHECKING:
     from rich.status import Status
+
+    from converge_core.llm.errors import CallOutcome
 
 NAMED = 3
 """Suggestors of a cycle that are named; there may be hundreds."""
@@ -24,6 +27,29 @@ class Tally(Counter[str]):
     def recorded(self, run_id: str, entries: Sequence[Entry]) -> None:
         """Count the entries."""
         self.update(entry.kind for entry in entries)
+
+
+class Asking:
+    """A watcher of routers: which model is asked right now, and for whom. ``changed`` is called when that changes."""
+
+    def __init__(self) -> None:
+        self._now: list[str] = []
+        self.changed: Callable[[], None] = lambda: None
+
+    def asking(self, agent: str, backend: str) -> None:
+        """Hear that a backend is asked."""
+        self._now.append(f"{agent} asks {backend}")
+        self.changed()
+
+    def asked(self, agent: str, backend: str, outcome: CallOutcome) -> None:
+        """Hear that it has answered, or failed."""
+        self._now.remove(f"{agent} asks {backend}")
+        self.changed()
+
+    def line(self) -> str:
+        """Say who is asked, in the order in which they were."""
+        more = len(self._now) - NAMED
+        return ", ".join(self._now[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 class Progress:
@@ -38,8 +64,12 @@ class Progress:
         executor: Executor,
         approver: Approver | None,
         clock: Callable[[], float] = time.monotonic,
+        asking: Asking | None = None,
     ) -> None:
         self._run = run
+        self._asking = asking or Asking()
+        self._asking.changed = self._show
+        self._calls: Sequence[Call] = ()
         self._executor = executor
         self._approver = approver
         self._stdout = sys.stdout
@@ -53,10 +83,9 @@ class Progress:
 
     async def execute(self, calls: Sequence[Call]) -> Sequence[Outcome]:
         """Show the cycle, then perform it."""
+        self._calls = calls
+        self._show()
         if self._status is not None:
-            from rich.text import Text
-
-            self._status.update(Text(self._line(calls)))
             self._status.start()
         return await self._executor.execute(calls)
 
@@ -84,6 +113,13 @@ class Progress:
             with Console(stderr=True).status("starting") as self._status:
                 yield
 
+    def _show(self) -> None:
+        """Show where the run stands now, where there is a place to show it."""
+        if self._status is not None and self._calls:
+            from rich.text import Text
+
+            self._status.update(Text(safe(self._line(self._calls))))
+
     def _line(self, calls: Sequence[Call]) -> str:
         """Say where the run stands: the cycle, who is asked, the facts, and what is left to spend."""
         budget, context = self._run.budget, calls[0].context
@@ -97,4 +133,6 @@ class Progress:
             parts.append(f"{tokens} tokens left")
         if (cost := context.allowance.cost_microusd) is not None:
             parts.append(f"${cost / 1_000_000:.2f} left")
+        if asking := self._asking.line():
+            parts.append(asking)
         return " · ".join(parts)

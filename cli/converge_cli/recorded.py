@@ -34,6 +34,7 @@ from converge_core import (
 )
 from converge_core.ledger.events import RunStarted
 from converge_core.ledger.replay import changes
+from converge_core.ports import RUN_ID
 
 
 def with_ledger(ledger: Ledger, work: Callable[..., Any], *args: object) -> Any:
@@ -90,7 +91,7 @@ def composition_of(session: Session, run_id: str, entries: Sequence[Entry]) -> C
     Raises IntentError when what the intent names is no longer there: a plugin that was uninstalled, code that moved.
     """
     document, folder = source_of(run_id, entries)
-    ports = session.ports(started_of(run_id, entries).labels or {})
+    ports = session.ports(started_of(run_id, entries).labels or {}).offer(RUN_ID, run_id)
     try:
         return compose(document, session.offers, folder, with_inputs=False, ports=ports)
     except IntentError as error:

@@ -7,24 +7,48 @@ import os
 import shlex
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import click
 
+from converge_cli.models import PROVIDERS
 from converge_core import Executor, Ledger, NoConfig, Observer, PluginError, Site
+from converge_core.deadlines import DEADLINES
 from converge_core.experience.query import TENANT
-from converge_core.ports import CLOCK, RECALL
+from converge_core.leases import LEASES
+from converge_core.ports import BLOBS, CAPACITY, CLOCK, MODELS, NOW, QUOTAS, RECALL, TIME_OF_DAY, WATCHER
+from converge_core.repository import RECEIPTS
 from converge_core.suggestors.catalog import Ports
 
 if TYPE_CHECKING:
     from converge_adapters.plugin_loader import Offers
+    from converge_cli.progress import Asking
+    from converge_plugins.pcsf.registry import ProviderRegistry
 
 BUILTIN: Mapping[str, Callable[[], object]] = {
     name: partial(importlib.import_module, f"converge_plugins.{name}")
-    for name in ("rules", "scoring", "votes", "python_code", "solvers", "recall", "evals")
-} | {"cedar": partial(importlib.import_module, "converge_adapters.cedar")}
+    for name in (
+        "rules",
+        "scoring",
+        "votes",
+        "python_code",
+        "solvers",
+        "recall",
+        "evals",
+        "llm",
+        "pcsf",
+        "repo_loop",
+        "validation_ring",
+        "work_suggester",
+        "ceg",
+    )
+} | {
+    "cedar": partial(importlib.import_module, "converge_adapters.cedar"),
+    "backends": partial(importlib.import_module, "converge_adapters.backends.catalog"),
+}
 
 
 @dataclass
@@ -34,6 +58,7 @@ class Session:
     third_party: bool = True
     strict: bool = False
     ledger_url: str | None = None
+    _ports: list[Ports] = field(default_factory=list, init=False, repr=False)
 
     @cached_property
     def offers(self) -> Offers:
@@ -84,19 +109,62 @@ class Session:
         config = {field: value for field, value in options.items() if field in entry.config.model_fields}
         return entry.factory(entry.config.model_validate(config), _site(name))
 
+    @cached_property
+    def capacity(self) -> ProviderRegistry:
+        """The registry of the providers: the one of this process, over what all processes of this home know of them.
+
+        Their keys are looked for in the environment; the file is opened when somebody asks for one.
+        """
+        from converge_adapters.capacity import SqliteCapacityStore, capacity_path, wall_clock_ms
+        from converge_plugins.pcsf.registry import default_registry
+
+        registry = default_registry(SqliteCapacityStore(capacity_path(os.environ)), wall_clock_ms)
+        registry.check_env(os.environ.get)
+        return registry
+
+    @cached_property
+    def asking(self) -> Asking:
+        """Which models are asked right now, in this call."""
+        from converge_cli.progress import Asking
+
+        return Asking()
+
     def ports(self, labels: Mapping[str, str]) -> Ports:
-        """Return what the world offers to a run with these labels: a clock, and the past of its tenant.
+        """Return what the world offers to a run with these labels: a clock, providers, and the past of its tenant.
 
         The past is that of the ledger of this call, which is opened when somebody asks for it.
         """
-        from converge_adapters.ledgers import default_path, ledger_path
+        from converge_adapters.backends.blobs import FolderBlobs, blobs_path
+        from converge_adapters.capacity import wall_clock_ms
+        from converge_adapters.deadlines import AnyioDeadlines
+        from converge_adapters.leases import MemoryLeases, SqliteLeases, leases_path
+        from converge_adapters.ledgers import MEMORY, default_path, ledger_path
         from converge_adapters.recall.lexical import LexicalRecall, index_path
+        from converge_adapters.repository.receipts import LedgerReceipts
+        from converge_adapters.timeouts import moment
 
         url, tenant = self.ledger_url, labels.get(TENANT)
         path = default_path(os.environ) if url is None else ledger_path(url)
         index = None if path is None else index_path(path, tenant)
-        recall = LexicalRecall(partial(self.ledger, url, read_only=True), index, tenant)
-        return Ports().offer(RECALL, recall).offer(CLOCK, lambda: time.monotonic_ns() // 1_000_000)
+        past = partial(self.ledger, url, read_only=True)
+        recall = LexicalRecall(past, index, tenant)
+        ports = Ports().offer(RECALL, recall).offer(RECEIPTS, LedgerReceipts(past, tenant))
+        ports.offer(DEADLINES, AnyioDeadlines()).offer(CAPACITY, self.capacity).offer(PROVIDERS, self.capacity)
+        ports.offer(QUOTAS, self.capacity).offer(TIME_OF_DAY, wall_clock_ms)
+        if path is not None:
+            ports.offer(BLOBS, FolderBlobs(blobs_path(path))).offer(LEASES, SqliteLeases(leases_path(path)))
+        elif url == MEMORY:  # what lasts no longer than this process needs no file to be told to others
+            ports.offer(LEASES, MemoryLeases())
+        ports.offer(WATCHER, self.asking)
+        self._ports.append(ports)
+        return ports.offer(NOW, moment).offer(CLOCK, lambda: time.monotonic_ns() // 1_000_000)
+
+    async def give_back_connections(self) -> None:
+        """Give back what the models of this call hold, on the event loop where they were asked."""
+        async with AsyncExitStack() as stack:
+            for ports in self._ports:
+                if ports.offers(MODELS):
+                    stack.push_async_callback(ports.find(MODELS).aclose)
 
     def ledger(self, url: str | None, *, read_only: bool = False, create: bool = False) -> Ledger:
         """Open the ledger that a URL or path names, or the default one. A plugin may serve other schemes.

@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from converge_core.intent.criteria import CriterionEvaluator
     from converge_core.intent.truths import TruthCatalog
     from converge_core.invariants import InvariantCheck
+    from converge_core.llm.backend import Backend
     from converge_core.ports import Command, Executor, Ledger, Observer
     from converge_core.suggestors.catalog import Catalog
     from converge_core.suggestors.contract import Suggestor
+    from converge_core.validation import Validator
 
 hookspec = pluggy.HookspecMarker("converge")
 hookimpl = pluggy.HookimplMarker("converge")
@@ -71,6 +73,16 @@ def converge_register_authorizers(registry: Catalog[FlowGateAuthorizer]) -> None
 @hookspec
 def converge_register_detectors(registry: Catalog[TensionDetector]) -> None:
     """Offer detectors of tensions between facts."""
+
+
+@hookspec
+def converge_register_validators(registry: Catalog[Validator]) -> None:
+    """Offer validators, which hold claims against the world, each with the strategy by which it looks."""
+
+
+@hookspec
+def converge_register_backends(registry: Catalog[Backend]) -> None:
+    """Offer backends: language models that can be asked. The name of the site is the id of the backend's profile."""
 
 
 @hookspec

@@ -21,6 +21,11 @@ from converge_core.recall.policy import RecallBudgets, RecallQuery
 from converge_core.suggestors.catalog import Port
 
 if TYPE_CHECKING:
+    from converge_core.llm.blobs import Blobs
+    from converge_core.llm.capacity import Capacity, Quotas
+    from converge_core.llm.chat import Line
+    from converge_core.llm.models import Models
+    from converge_core.llm.router import Watcher
     from converge_core.recall.answers import RecallAnswer
     from converge_core.recall.payloads import ReplayabilityDowngradeReason
 
@@ -64,11 +69,38 @@ SOURCE_DIGEST: Port[Callable[[str], str]] = Port("source-digest")
 EVALS: Port[Callable[[EvalSection], Eval]] = Port("evals")
 """Makes an eval that a plugin offers. Raises IntentError, whose paths begin inside the section."""
 
+CAPACITY: Port[Capacity] = Port("capacity")
+"""Who is asked for leave before a provider of models is asked, and told how it went: one for the whole process."""
+
+QUOTAS: Port[Quotas] = Port("quotas")
+"""Who counts what users do that has a quota: for all processes of a home."""
+
+MODELS: Port[Models] = Port("models")
+"""The models that the intent declares."""
+
+BLOBS: Port[Blobs] = Port("blobs")
+"""What is beside the ledger: full exchanges with models."""
+
+WATCHER: Port[Watcher] = Port("watcher")
+"""Who is told which model is asked right now."""
+
+LINE: Port[Line] = Port("line")
+"""The line to whoever asked something and waits for the answer."""
+
 Clock = Callable[[], int]
 """Returns the working time of the run so far, in milliseconds, never decreasing."""
 
 CLOCK: Port[Clock] = Port("clock")
 """Milliseconds since whenever, never decreasing, to measure with: it is no time of day."""
+
+NOW: Port[Callable[[], str]] = Port("now")
+"""Returns the time of day: UTC, ISO 8601, to the second. Whoever reads it is not deterministic, and says so."""
+
+TIME_OF_DAY: Port[Callable[[], int]] = Port("time-of-day")
+"""Returns the time of day in milliseconds since 1970, for deadlines. Whoever reads it is not deterministic."""
+
+RUN_ID: Port[str] = Port("run-id")
+"""The run that is driven. It is offered when the run begins: ask for it in a call, not when something is made."""
 
 
 class StoredEntry(NamedTuple):

@@ -6,12 +6,15 @@ or walked without a bound: what was left out is said. Only `Repository.run` does
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 from converge_core.errors import ConvergeError
+from converge_core.ledger.canonical import JsonValue
 from converge_core.suggestors.catalog import Port
+
+T = TypeVar("T")
 
 MAX_FILES = 50_000
 MAX_DEPTH = 64
@@ -67,7 +70,10 @@ class CommandResult:
 
 
 class Revision(NamedTuple):
-    """What version control knows of the folder: the commit (None: there is none yet) and the paths that differ."""
+    """What version control knows of the folder: the commit (None: there is none yet) and the paths that differ.
+
+    Of a folder that is ignored as a whole, only its own path is told, with a ``/`` at its end.
+    """
 
     commit: str | None
     tracked: frozenset[str]
@@ -95,14 +101,50 @@ class Repository(Protocol):
         """Return the SHA-256 of a file, in hex. Raises RepositoryError."""
         ...
 
+    async def digests(self, paths: Iterable[str]) -> Mapping[str, str]:
+        """Return the SHA-256 of each file that can be read, in hex, by path; one that cannot be read is left out."""
+        ...
+
+    async def search(
+        self, paths: Iterable[str], find: Callable[[str, bytes], T], max_bytes: int = 1_000_000
+    ) -> Sequence[T]:
+        """Return what a pure function says to the path and the first bytes of each file. Raises RepositoryError."""
+        ...
+
     async def revision(self) -> Revision | None:
         """Return what version control says, None where there is none. Raises RepositoryError where it fails."""
         ...
 
     async def run(self, command: Sequence[str], timeout_ms: int) -> CommandResult:
-        """Run a command in the root, without a shell. Raises RepositoryError for one that cannot be started."""
+        """Run a command in the root, without a shell, and end it with all that it has started.
+
+        Raises RepositoryError for one that cannot be started.
+        """
         ...
 
 
 REPOSITORY: Port[Repository] = Port("repository")
 """The folder that the run is about: that of the intent, or the one that ``repository`` in it names."""
+
+
+class PastReceipt(NamedTuple):
+    """What an earlier run said about a repository: in which run, the hash of that fact (hex), and what it says."""
+
+    run_id: str
+    hash: str
+    body: Mapping[str, JsonValue]
+
+
+class Receipts(Protocol):
+    """The receipts of earlier runs, found in their ledgers."""
+
+    async def newest(self, family: str, matching: Mapping[str, JsonValue]) -> PastReceipt | None:
+        """Return the newest fact of a payload family whose body has these values, None where there is none.
+
+        Runs of other tenants are not looked into. Raises LedgerError and its subclasses.
+        """
+        ...
+
+
+RECEIPTS: Port[Receipts] = Port("receipts")
+"""What earlier runs of the tenant whose run it is have concluded."""

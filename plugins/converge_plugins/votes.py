@@ -49,14 +49,7 @@ from converge_core import (
 )
 from converge_core.context.facts import AnyFact, AnyProposal
 from converge_core.context.payloads import one_line
-
-
-class Decision(StrEnum):
-    """What a voter says."""
-
-    YES = "yes"
-    NO = "no"
-    ABSTAIN = "abstain"
+from converge_core.votes import Decision, Vote
 
 
 class Tally(NamedTuple):
@@ -102,17 +95,6 @@ class ConsensusRule(StrEnum):
                 return tally.yes >= 1
             case ConsensusRule.ADVISORY_ONLY:
                 return True
-
-
-class Vote(FactPayload):
-    """What one voter says on a topic."""
-
-    family: ClassVar[str] = "converge.governance.vote"
-
-    topic: str = Field(min_length=1)
-    voter: str = Field(min_length=1)
-    decision: Decision
-    reason: str | None = None
 
 
 class Disagreement(FactPayload):

@@ -86,7 +86,7 @@ def test_the_commands_are_the_modules(desk: Desk) -> None:
     from converge_cli import commands
 
     (folder,) = commands.__path__
-    found = {path.stem for path in (desk.folder / folder).glob("*.py")} - {"__init__"}
+    found = {path.stem.replace("_", "-") for path in (desk.folder / folder).glob("*.py")} - {"__init__"}
     assert found == set(COMMANDS)
 
 

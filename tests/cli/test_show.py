@@ -20,6 +20,7 @@ FIELDS = {
     "gates",
     "turned_away",
     "criteria",
+    "model_calls",
 }
 FACT_FIELDS = {
     *("key", "id", "payload", "cycle", "lamport", "proposer", "approver", "authority", "confidence", "evidence"),

@@ -30,13 +30,17 @@ class Converge:
 
     def json(self, *args: object, code: int = 0) -> dict[str, Any]:
         """Call it for its one JSON object, and expect an exit code."""
-        command = [sys.executable, "-m", "converge_cli", *map(str, args), "--json"]
+        value: dict[str, Any] = json.loads(self.call(*args, "--json", code=code))
+        return value
+
+    def call(self, *args: object, code: int = 0) -> str:
+        """Call it for what it prints, and expect an exit code."""
+        command = [sys.executable, "-m", "converge_cli", *map(str, args)]
         done = subprocess.run(
             command, env=self._env, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True
         )
         assert done.returncode == code, done.stderr
-        value: dict[str, Any] = json.loads(done.stdout)
-        return value
+        return done.stdout
 
 
 Answer = Callable[[GateRequest], GateDecision]

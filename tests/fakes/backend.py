@@ -71,11 +71,12 @@ class FakeCapacity:
     """Admits everybody but ``closed``, and remembers what it was told."""
 
     closed: Mapping[str, str] = field(default_factory=dict)
+    order: Sequence[str] = ()
     told: list[tuple[str, CallOutcome, int | None]] = field(default_factory=list)
     out: int = 0
 
     def chain(self, tier: DreamerTier = DreamerTier.WANDERER) -> tuple[str, ...]:
-        return ()
+        return tuple(provider for provider in self.order if provider not in self.closed)
 
     def admit(self, provider: str) -> Leave:
         if provider in self.closed:

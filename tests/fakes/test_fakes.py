@@ -15,13 +15,17 @@ from converge_core import (
     UnknownRun,
     verify,
 )
+from converge_core.deadlines import Deadlines
 from converge_core.ports import Clock
+from converge_core.repository import Repository
 from tests.core.stage import SEEDS, Says, approve, engine_of, finish, play, seeded, text
 from tests.fakes.approver import FakeApprover
 from tests.fakes.clock import FakeClock
+from tests.fakes.deadlines import FakeDeadlines
 from tests.fakes.executor import FakeExecutor
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.observer import FakeObserver
+from tests.fakes.repository import FakeRepository
 
 LOG = play(engine_of(Says("a", text("a")))).log
 
@@ -32,7 +36,9 @@ def test_every_fake_fits_its_port() -> None:
     observer: Observer = FakeObserver()
     ledger: Ledger = FakeLedger()
     clock: Clock = FakeClock([1])
-    assert all((executor, approver, observer, ledger, clock))
+    deadlines: Deadlines = FakeDeadlines()
+    repository: Repository = FakeRepository()
+    assert all((executor, approver, observer, ledger, clock, deadlines, repository))
 
 
 def test_an_approver_without_an_answer_fails_the_test() -> None:

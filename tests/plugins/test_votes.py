@@ -39,16 +39,15 @@ from converge_core import (
 from converge_core.gates.stop import SuggestorFailed
 from converge_core.ledger.canonical import JsonValue
 from converge_core.ledger.events import CorrectionEvent
+from converge_core.votes import Decision, Vote
 from converge_plugins import votes
 from converge_plugins.votes import (
     Consensus,
     ConsensusConfig,
     ConsensusOutcome,
     ConsensusRule,
-    Decision,
     Disagreement,
     Tally,
-    Vote,
     outcome_of,
 )
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from converge_core.ports import Ledger
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # two letters at least: C:\ledger.db is a path
-_SQLITE, _MEMORY = "sqlite:///", "memory:"
+_SQLITE, MEMORY = "sqlite:///", "memory:"
 
 
 class NoLedger(LedgerError):
@@ -42,13 +42,13 @@ def open_ledger(
     Raises NoLedger for a file that is not there unless ``create``, LedgerError for another scheme, and for what cannot
     be opened.
     """
-    if url == _MEMORY:
+    if url == MEMORY:
         from converge_adapters.ledgers.memory import MemoryLedger
 
         return MemoryLedger()
     path = ledger_path(url)
     if path is None:
-        raise LedgerError(f"{url!r} names no ledger: give a path, {_SQLITE}path or {_MEMORY}")
+        raise LedgerError(f"{url!r} names no ledger: give a path, {_SQLITE}path or {MEMORY}")
     if not create and not path.exists():
         raise NoLedger(str(path))
     from converge_adapters.ledgers.sqlite import SqliteLedger

@@ -9,12 +9,14 @@ import click
 
 from converge_cli.output import emit
 from converge_cli.recorded import read_verified, with_ledger
+from converge_cli.report import asked
 from converge_cli.report.mermaid import flowchart
 from converge_cli.report.wording import account, fact_json, one_line, plain
 from converge_cli.session import Session, json_option, ledger_option, pass_session
 from converge_core import ConvergeError, Entry, Head
 from converge_core.ledger.history import History
 from converge_core.ledger.lineage import Sight, Step, lineage
+from converge_core.llm.trace import ModelCall, model_calls
 
 DEPTH = 100
 
@@ -74,6 +76,11 @@ def _as_json(history: History, steps: Sequence[Step], head: Head) -> dict[str, o
         "superseded_by": history.superseded.get(steps[0].ref),
         "ledger_head": str(head),
         "facts": [fact_json(fact) for fact in facts.values()],
+        "model_calls": [
+            {"cycle": call.cycle, "suggestor": call.suggestor} | dict(call.record)
+            for call in model_calls(history.notes)
+            if any(map(call.led_to, facts.values()))
+        ],
         "sources": list(dict.fromkeys(step.ref for step in steps if step.sight is Sight.SOURCE)),
         "cut": list(dict.fromkeys(step.ref for step in steps if step.sight is Sight.CUT)),
     }
@@ -82,6 +89,7 @@ def _as_json(history: History, steps: Sequence[Step], head: Head) -> dict[str, o
 def tree(history: History, steps: Sequence[Step]) -> Iterator[str]:
     """Yield the lines of the tree, drawn with box characters."""
     rails: list[str] = []
+    calls = list(model_calls(history.notes))
     for step in steps:
         del rails[max(step.depth - 1, 0) :]
         branch = "" if step.depth == 0 else "└─ " if step.last else "├─ "
@@ -89,7 +97,7 @@ def tree(history: History, steps: Sequence[Step]) -> Iterator[str]:
         if step.depth:
             rails.append("   " if step.last else "│  ")
         below = "│  " if step.sight is Sight.FACT and step.fact is not None and step.fact.evidence else "   "
-        for line in _notes(step):
+        for line in _notes(step, calls):
             yield f"{''.join(rails)}{below}{click.style(line, dim=True)}"
 
 
@@ -104,9 +112,10 @@ def _title(history: History, step: Step) -> str:
     return f"{click.style(ref, bold=True)}  {one_line(step.fact.body)}{corrected}"
 
 
-def _notes(step: Step) -> Iterator[str]:
+def _notes(step: Step, calls: Sequence[ModelCall]) -> Iterator[str]:
     if step.fact is None or step.sight is Sight.AGAIN:
         return
     yield from account(step.fact)
+    yield from asked.notes(step.fact, calls)
     if step.sight is Sight.CUT:
         yield f"rests on {len(step.fact.evidence)} more: --depth goes further"

@@ -20,6 +20,7 @@ from converge_core.context.wire import proposal_hash, read_fact, read_proposal
 from converge_core.ledger import events
 from converge_core.ledger.canonical import canonical
 from converge_core.ledger.history import History
+from converge_core.ports import RUN_ID
 
 
 @click.command
@@ -55,15 +56,18 @@ def command(
     for setting in settings:
         document = set_value(document, setting)
     labels = started_of(run_id, entries).labels or {}
-    made = compose(document, session.offers, folder, with_inputs=False, ports=session.ports(labels))
+    ports = session.ports(labels)
+    made = compose(document, session.offers, folder, with_inputs=False, ports=ports)
     try:
         context = context_of(until_cycle(entries, cycle), made.engine.payloads)
     except LookupError as error:
         raise click.UsageError(str(error.args[0])) from error
+    child_id = new_run_id(made.intent.id)
+    ports.offer(RUN_ID, child_id)
     child = made.engine.begin(
         context,
         made.intent,
-        new_run_id(made.intent.id),
+        child_id,
         made.source,
         parent={"cycle": cycle, "head": str(head), "run_id": run_id},
         labels=labels or None,

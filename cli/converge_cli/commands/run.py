@@ -17,6 +17,7 @@ from converge_cli.output import counted, emit, safe
 from converge_cli.overrides import add_input, set_value
 from converge_cli.session import Session, json_option, label, ledger_option, pass_session
 from converge_core.experience.query import CORRELATION, TENANT
+from converge_core.ports import RUN_ID
 
 
 @click.command(epilog="Exits with 0 when converged; `converge --help` lists the other codes.")
@@ -56,11 +57,13 @@ def command(
         document = set_value(document, setting)
     named = {TENANT: tenant, CORRELATION: correlation}
     labels = {name: value for name, value in named.items() if value is not None}
-    made = compose(document, session.offers, intent.parent, ports=session.ports(labels))
+    ports = session.ports(labels)
+    made = compose(document, session.offers, intent.parent, ports=ports)
     if dry_run:
         _print_plan(made, document, as_json)
         return ExitCode.CONVERGED
     run_id = new_run_id(made.intent.id)
+    ports.offer(RUN_ID, run_id)
     run = made.engine.begin(made.context, made.intent, run_id, made.source, labels=labels or None)
     return conclude(session, ledger_url, made.engine, run, 0, manner)
 

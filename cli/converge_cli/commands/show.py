@@ -9,10 +9,13 @@ import click
 
 from converge_cli.output import counted, emit, safe, table
 from converge_cli.recorded import read_verified, with_ledger
+from converge_cli.report.asked import COLUMNS
+from converge_cli.report.asked import rows as rows_of_calls
 from converge_cli.session import Session, json_option, ledger_option, pass_session
 from converge_cli.standing import standing_in
 from converge_core import ContextKey, Entry, Head
 from converge_core.ledger.history import History, RecordedFact
+from converge_core.llm.trace import model_calls
 from converge_core.recall.payloads import RecallExecuted
 
 
@@ -27,7 +30,7 @@ from converge_core.recall.payloads import RecallExecuted
 def command(
     session: Session, run_id: str, key: str | None, everything: bool, whole: bool, ledger_url: str | None, as_json: bool
 ) -> None:
-    """Show RUN: how it stands, its facts as readers see them, its gates, and what was turned away."""
+    """Show RUN: how it stands, its facts as readers see them, its gates, who was asked, and what was turned away."""
     entries: list[Entry]
     head: Head
     entries, head = with_ledger(session.ledger(ledger_url, read_only=True), read_verified, run_id)
@@ -76,6 +79,10 @@ def _as_json(history: History, facts: list[RecordedFact], head: Head) -> dict[st
         ],
         "turned_away": [{"kind": event.kind} | event.to_json() for event in history.refused],
         "criteria": {event.criterion: event.result for event in history.criteria},
+        "model_calls": [
+            {"cycle": call.cycle, "suggestor": call.suggestor} | dict(call.record)
+            for call in model_calls(history.notes)
+        ],
     }
 
 
@@ -110,6 +117,11 @@ def _print(history: History, facts: list[RecordedFact], head: Head, limit: int |
         ]
         click.echo()
         table(("gate", "about", "verdict", "by"), gates)
+    if calls := list(model_calls(history.notes)):
+        click.echo()
+        table(COLUMNS, rows_of_calls(calls[:limit]))
+        if limit is not None and len(calls) > limit:
+            click.echo(f"{len(calls) - limit} more calls: --all")
     if history.refused:
         turned_away = counted(len(history.refused), "proposal")
         click.echo(f"\n{turned_away} turned away as duplicate, conflicting or rejected: --json lists them")

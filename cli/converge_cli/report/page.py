@@ -14,7 +14,7 @@ from hashlib import sha256
 from importlib.resources import files
 from typing import Any
 
-from converge_cli.report import people, timeline
+from converge_cli.report import asked, people, timeline
 from converge_cli.report.charts import bars, dollars, meter, number
 from converge_cli.report.chronicle import Chronicle, moment
 from converge_cli.report.facts import FactPages, definitions
@@ -24,6 +24,7 @@ from converge_cli.report.wording import one_line
 from converge_core import Head, StoredEntry
 from converge_core.ledger import events
 from converge_core.ledger.history import History
+from converge_core.llm.trace import model_calls
 
 MAX_TURNED_AWAY = 1_000
 """Proposals that were turned away and are listed one by one."""
@@ -42,6 +43,7 @@ def page(history: History, stored: Sequence[StoredEntry], head: Head, standing: 
             _section("provenance", "Provenance", _provenance(history)),
             _section("timeline", "Timeline", timeline.cycles(chronicle, history, facts)),
             _section("people", "Human gates", people.gates(history, facts)),
+            _section("models", "Models", asked.section(list(model_calls(history.notes)))),
             _section("facts", "Facts", _facts(history, facts)),
             _section("turned-away", "Turned away", _turned_away(history, facts)),
             _section("constitution", "Constitution", _constitution(history)),

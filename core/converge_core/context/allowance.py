@@ -97,6 +97,9 @@ class BudgetRefused(ConvergeError):
         return f"{self.resource}: {self.asked} asked, {self.left} left"
 
 
+_UNGUARDED = nullcontext()
+
+
 class Allowance:
     """What the calls of one cycle may still spend, all together. None means without limit.
 
@@ -113,8 +116,8 @@ class Allowance:
 
     def __init__(self, tokens: int | None = None, cost_microusd: int | None = None) -> None:
         self._left = [tokens, cost_microusd]
-        self._guard: AbstractContextManager[object] = nullcontext()
-        self._open: list[Reservation] = []
+        self._guard: AbstractContextManager[object] = _UNGUARDED
+        self._open: tuple[Reservation, ...] = ()
         self._spent = NOTHING
 
     def share(self) -> Allowance:
@@ -140,7 +143,7 @@ class Allowance:
     @property
     def used(self) -> Usage:
         """What was settled through this hand, and what it has set aside: a call that broke off may have spent it."""
-        return sum((reservation.most for reservation in self._open), self._spent)
+        return sum([reservation.most for reservation in self._open], self._spent) if self._open else self._spent
 
     def reserve(self, tokens: int = 0, cost_microusd: int = 0) -> Reservation:
         """Set aside the most that a call can spend, before it is made. Raises BudgetRefused: then nothing is."""
@@ -152,7 +155,7 @@ class Allowance:
                 raise BudgetRefused("cost", cost_microusd, self.cost_microusd)
             self._take(most, 1)
             reservation = Reservation(self, most)
-            self._open.append(reservation)
+            self._open += (reservation,)
         return reservation
 
     def _take(self, usage: Usage, sign: int) -> None:
@@ -177,7 +180,7 @@ class Reservation:
         with allowance._guard:
             if self not in allowance._open:
                 raise MisuseError("this reservation is settled already")
-            allowance._open.remove(self)
+            allowance._open = tuple([other for other in allowance._open if other is not self])
             allowance._spent += usage
             allowance._take(self.most, -1)
             allowance._take(usage, 1)

@@ -186,12 +186,13 @@ class Context:
 class FactLog:
     """The facts of a run and the lists they are found by. Only the machine and a restore append to it."""
 
-    __slots__ = ("all", "by_ref", "by_selector", "predecessor", "successor")
+    __slots__ = ("_lists", "all", "by_ref", "by_selector", "predecessor", "successor")
 
     def __init__(self) -> None:
         self.all: list[AnyFact] = []
         self.by_ref: dict[str, AnyFact] = {}
         self.by_selector: dict[Selector, list[AnyFact]] = {}
+        self._lists: dict[tuple[ContextKey, type[FactPayload]], tuple[list[AnyFact], ...]] = {}
         self.successor: dict[str, str] = {}
         self.predecessor: dict[str, str] = {}
 
@@ -205,18 +206,20 @@ class FactLog:
 
         One that supersedes another is seen in its place from then on; both stay where they are.
         """
+        ref, old = fact.ref, fact.promotion.supersedes
         self.all.append(fact)
-        self.by_ref[fact.ref] = fact
-        if fact.supersedes is not None:
-            self.successor[fact.supersedes], self.predecessor[fact.ref] = fact.ref, fact.supersedes
-        payload = type(fact.payload)
-        lists = self.by_selector
-        for selector in (fact.key, payload, (fact.key, payload)):
-            facts = lists.get(selector)
-            if facts is None:
-                lists[selector] = [fact]
-            else:
-                facts.append(fact)
+        self.by_ref[ref] = fact
+        if old is not None:
+            self.successor[old], self.predecessor[ref] = ref, old
+        kind = (fact.key, type(fact.payload))
+        for facts in self._lists.get(kind) or self._lists_of(kind):
+            facts.append(fact)
+
+    def _lists_of(self, kind: tuple[ContextKey, type[FactPayload]]) -> tuple[list[AnyFact], ...]:
+        """Return the lists that facts of a kind are in: looked up when the first of them comes, and kept."""
+        lists = tuple([self.by_selector.setdefault(selector, []) for selector in (*kind, kind)])
+        self._lists[kind] = lists
+        return lists
 
 
 class ContextState(Context):

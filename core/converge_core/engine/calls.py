@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 from converge_core.context.allowance import NOTHING, BudgetRefused, Usage
 from converge_core.context.facts import ProposedFact
 from converge_core.context.payloads import PayloadRegistry
 from converge_core.context.state import Context
 from converge_core.gates.drafts import Draft, Malformed, draft, read_draft
-from converge_core.ledger.canonical import JsonValue
-from converge_core.ledger.events import EffectReceived, printable
+from converge_core.ledger.canonical import JsonValue, parse
+from converge_core.ledger.events import EffectReceived, effect_body, printable
 from converge_core.suggestors.contract import AgentEffect, Refusal, Suggestor, as_effect
 
 
@@ -40,17 +41,21 @@ class Outcome:
     failure: Failure | None = None
     trace: tuple[Mapping[str, JsonValue], ...] = ()
 
-    def event(self) -> EffectReceived:
-        """Return the outcome as the input event that enters the ledger."""
+    def body(self) -> str:
+        """Return the body of the input event as which the outcome enters the ledger."""
         failure = self.failure
-        return EffectReceived(
-            cycle=self.cycle,
-            suggestor=self.suggestor,
-            proposals=tuple([draft.text for draft in self.drafts]),
-            usage=self.usage.to_json(),
-            failure=None if failure is None else {"code": failure.code, "reason": failure.reason},
-            trace=self.trace,
+        return effect_body(
+            self.cycle,
+            self.suggestor,
+            ",".join([draft.text for draft in self.drafts]),
+            None if self.usage is NOTHING else self.usage.to_json(),
+            None if failure is None else {"code": failure.code, "reason": failure.reason},
+            self.trace,
         )
+
+    def event(self) -> EffectReceived:
+        """Return that event."""
+        return EffectReceived.from_json(cast("Mapping[str, JsonValue]", parse(self.body())))
 
     @classmethod
     def from_event(cls, event: EffectReceived, payloads: PayloadRegistry) -> Outcome:
@@ -101,14 +106,15 @@ class Call:
         return Outcome(self.cycle, self.name, usage=usage, failure=Failure(code, printable(reason)), trace=trace)
 
     def _encoded(self, effect: AgentEffect) -> Outcome:
-        proposals = tuple(effect.proposals)
-        if not isinstance(effect.usage, Usage) or not all(isinstance(p, ProposedFact) for p in proposals):
+        proposals, usage = tuple(effect.proposals), effect.usage
+        if not isinstance(usage, Usage) or not all([isinstance(p, ProposedFact) for p in proposals]):
             return self.failed("invalid_output", "an effect holds proposals (ProposedFact) and a Usage, nothing else")
-        by, limit, provenance = self.name, self.max_payload_bytes, self.suggestor.provenance
+        by, limit, provenance = self.suggestor.name, self.max_payload_bytes, self.suggestor.provenance
         drafts = [draft(proposal, by, self.payloads, limit, provenance) for proposal in proposals]
         used = self.context.allowance.used
-        usage = effect.usage if used is NOTHING else effect.usage.at_least(used)
-        return Outcome(self.cycle, self.name, tuple(drafts), usage, trace=self.context.notes)
+        if used is not NOTHING:
+            usage = usage.at_least(used)
+        return Outcome(self.cycle, by, tuple(drafts), usage, None, self.context.notes)
 
     def _failed_by(self, error: Exception) -> Outcome:
         if isinstance(error, BudgetRefused):

@@ -22,8 +22,7 @@ new machine gives the same derived events again, byte by byte.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from converge_core.context.admission import AdmissionReceipt, AdmissionRequest
@@ -54,7 +53,7 @@ from converge_core.intent.criteria import CriterionOutcome, judge, stop_reason_o
 from converge_core.intent.root import StopWhen
 from converge_core.invariants import InvariantClass, examine
 from converge_core.ledger import events
-from converge_core.ledger.events import Entry, Event, printable
+from converge_core.ledger.events import EffectReceived, Entry, Event, printable
 from converge_core.ledger.hashes import ContentHash
 
 
@@ -79,9 +78,9 @@ class Convergence:
         self._roster = Roster(setup, self.lineup)
         self._checked: dict[tuple[InvariantClass, str], int] = {}
         self._desk = Desk(setup, run_id)
-        self._judge = Judge(setup, self._record, self._roster, self._desk)
+        self._judge = Judge(setup, self._record, self._desk)
         self._late: list[tuple[Judged, Sanction | None]] = []
-        self._awaited: tuple[str, ...] = ()
+        self._awaited: dict[str, Call] = {}
         self._outcomes: dict[str, Outcome] = {}
         self._answered = False
         self._reopened = False
@@ -132,13 +131,14 @@ class Convergence:
         """
         arrived: dict[str, Outcome] = {}
         for outcome in outcomes:
-            if outcome.suggestor in arrived or not self.awaits(outcome.cycle, outcome.suggestor):
-                raise MisuseError(f"nobody asked {outcome.suggestor!r} in cycle {outcome.cycle}, or it has answered")
-            arrived[outcome.suggestor] = outcome
+            name = outcome.suggestor
+            if name in arrived or not self.awaits(outcome.cycle, name):
+                raise MisuseError(f"nobody asked {name!r} in cycle {outcome.cycle}, or it has answered")
+            arrived[name] = outcome
         self._outcomes |= arrived
         if arrived and len(self._outcomes) == len(self._awaited):
             for name in self._awaited:
-                self._record.emit(self._outcomes[name].event())
+                self._record.write(EffectReceived.kind, self._outcomes[name].body())
             self._answered = True
 
     def decide(self, decisions: Iterable[GateDecision]) -> tuple[events.DecisionRefused, ...]:
@@ -256,7 +256,7 @@ class Convergence:
 
     def awaits(self, cycle: int, suggestor: str) -> bool:
         """Say whether a call of this suggestor is asked for and not yet answered."""
-        return cycle == self.cycles and suggestor in self._awaited and suggestor not in self._outcomes
+        return suggestor in self._awaited and suggestor not in self._outcomes and cycle == self._record.cycle
 
     def feed(self, event: Event) -> None:
         """Take an input as it was recorded. Raises MisuseError for an effect that is not awaited."""
@@ -313,42 +313,42 @@ class Convergence:
             if self._late:  # a cycle of its own, so that all calls of one number have seen the same context
                 yield from self._merge(self._take_late())
                 continue
-            calls, failures = self._summon()
-            if calls:
-                while missing := [call for call in calls if call.name not in self._outcomes]:
-                    yield Execute(self.cycles, tuple(missing), missing[0].context.allowance)
-                outcomes = [self._outcomes[name] for name in self._awaited]
-                failures += [(outcome.suggestor, outcome.failure) for outcome in outcomes if outcome.failure]
-                self._take_in(outcomes)
-                changed = yield from self._merge([(d, None) for outcome in outcomes for d in outcome.drafts], failures)
+            failures = self._summon()
+            if awaited := self._awaited:
+                while missing := [call for name, call in awaited.items() if name not in self._outcomes]:
+                    yield Execute(self._record.cycle, tuple(missing), missing[0].context.allowance)
+                changed = yield from self._merge(self._take_in(failures), failures)
             else:
                 changed = bool(failures) and (yield from self._merge((), failures))
             if self._late:
                 continue  # came in while people were asked; judged before anything is concluded
             at_rest = not changed and not self._roster.has_waiting
-            if (decision := self.lineup.adjourn(self.cycles, at_rest, self._judge.log)) is not None:
+            if (decision := self.lineup.adjourn(self._record.cycle, at_rest, self._judge.log)) is not None:
                 self._late.append((self._judge.made(decision), None))
             elif at_rest or self._is_early():
                 yield from self._settle()
 
     def _merge(
-        self, items: Iterable[tuple[Judged, Sanction | None]], failures: Iterable[tuple[str, Failure]] = ()
+        self, items: Iterable[tuple[Judged, Sanction | None]], failures: Sequence[tuple[str, Failure]] = ()
     ) -> Generator[Step, None, bool]:
         """Judge what was proposed, serially; let people decide; report what failed; check what must hold.
 
         Returns whether the context has changed.
         """
-        before = self._judge.version
+        invariants, before = self.setup.invariants, self._judge.version
         yield from self._judge_all(items)
-        yield from self._check(InvariantClass.STRUCTURAL)
+        if invariants[InvariantClass.STRUCTURAL]:
+            yield from self._check(InvariantClass.STRUCTURAL)
         if self._desk.is_busy:
             decided = yield from self._await_decisions()
             yield from self._judge_all(self._decided(gate) for gate in decided)
             yield from self._check(InvariantClass.STRUCTURAL)
-        yield from self._report(failures)
-        yield from self._overspent()
+        if failures:
+            yield from self._report(failures)
+        if self.usage is not NOTHING:
+            yield from self._overspent()
         changed = self._judge.version > before
-        if changed:
+        if changed and invariants[InvariantClass.SEMANTIC]:
             yield from self._check(InvariantClass.SEMANTIC)
         return changed
 
@@ -416,14 +416,14 @@ class Convergence:
             return stop.CycleBudgetExhausted(self.cycles, budget.max_cycles)
         return None
 
-    def _summon(self) -> tuple[list[Call], list[tuple[str, Failure]]]:
-        """Return the calls of this cycle in registration order, and whose ``accepts`` could not answer."""
+    def _summon(self) -> list[tuple[str, Failure]]:
+        """Await the calls of this cycle, in registration order; return whose ``accepts`` could not answer."""
         limit = self.budget.max_suggestors_per_cycle
-        summons = self._roster.summon(self.cycles, self._judge.log, self._allowance(), limit)
+        summons = self._roster.summon(self._record.cycle, self._judge.log, self._allowance(), limit)
         for name, code in summons.skipped:
             self._record.emit(events.SuggestorSkipped(cycle=self.cycles, suggestor=name, code=code))
-        self._awaited, self._outcomes = tuple([call.name for call in summons.calls]), {}
-        return summons.calls, summons.failures
+        self._awaited, self._outcomes = summons.calls, {}
+        return summons.failures
 
     def _allowance(self) -> Allowance:
         """What the calls of this cycle may spend, all together."""
@@ -433,13 +433,24 @@ class Convergence:
             None if cost is None else max(0, cost - self.usage.cost_microusd),
         )
 
-    def _take_in(self, outcomes: Iterable[Outcome]) -> None:
-        """Count what the calls consumed, and note up to where each suggestor that succeeded has read."""
-        for outcome in outcomes:
+    def _take_in(self, failures: list[tuple[str, Failure]]) -> list[tuple[Judged, Sanction | None]]:
+        """Return what the calls proposed, in registration order.
+
+        Counts what they consumed, notes up to where each suggestor that succeeded has read, and adds to ``failures``.
+        """
+        proposed: list[tuple[Judged, Sanction | None]] = []
+        version = self._judge.version
+        for name in self._awaited:
+            outcome = self._outcomes[name]
             if outcome.usage is not NOTHING:
                 self.usage += outcome.usage
-        read = [outcome.suggestor for outcome in outcomes if outcome.failure is None]
-        self._roster.has_read(read, self._judge.version)
+            if outcome.failure is None:
+                self._roster.has_read(name, version)
+            else:
+                failures.append((name, outcome.failure))
+            for item in outcome.drafts:
+                proposed.append((item, None))
+        return proposed
 
     # --- what is proposed -------------------------------------------------------------------------------------------
 
@@ -450,14 +461,13 @@ class Convergence:
 
     def _judge_all(self, items: Iterable[tuple[Judged, Sanction | None] | None]) -> Iterator[Step]:
         """Judge proposals one by one; a stop leaves the rest unjudged, and counts them."""
-        queue = deque(item for item in items if item is not None)
-        while queue:
-            item, sanction = queue.popleft()
-            reason = self._judge.hear(item, sanction)
-            if isinstance(reason, stop.FactBudgetExhausted):
-                queue.appendleft((item, sanction))
-            if reason is not None:
-                yield from self._stop(reason, held=len(queue))
+        queue = [item for item in items if item is not None]
+        for place, (item, sanction) in enumerate(queue, 1):
+            while (reason := self._judge.hear(item, sanction)) is not None:
+                again = isinstance(reason, stop.FactBudgetExhausted)  # is judged, once the run is reopened with room
+                yield from self._stop(reason, held=len(queue) - place + again)
+                if not again:
+                    break
 
     # --- what people decide -----------------------------------------------------------------------------------------
 

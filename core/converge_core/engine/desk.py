@@ -51,6 +51,8 @@ class Desk:
         the place of.
         """
         policy = self._setup.hitl
+        if policy is None and escalated is None and item.supersedes is None:
+            return None
         compelling = "escalated" if escalated is not None else "overrules_human" if item.overrules_human else None
         if policy is None:
             if compelling is None:

@@ -30,6 +30,7 @@ from converge_core.gates.drafts import draft, read_draft
 from converge_core.gates.flow import CommitmentPayload, FlowGateAuthorizer, PhasePayload
 from converge_core.gates.hitl import GateDecision, HitlPause, HitlPolicy
 from converge_core.gates.promotion import Check, PromotionGate, ValidationPolicy
+from converge_core.governance.actions import ActionRecord
 from converge_core.intent.criteria import CriterionEvaluator
 from converge_core.intent.frames import Frame
 from converge_core.intent.root import ConstraintPayload, RootIntent
@@ -40,14 +41,19 @@ from converge_core.ledger.canonical import JsonValue
 from converge_core.ledger.events import Entry, read_event
 from converge_core.ledger.replay import replay
 from converge_core.llm.profiles import ProviderProfile
+from converge_core.llm.selection import SelectionPayload
 from converge_core.ports import Approver, Clock, Executor, Ledger, Observer
 from converge_core.recall.payloads import RecalledItem, RecallExecuted
 from converge_core.suggestors.contract import Suggestor, is_selector
+from converge_core.validation import Claim, ValidationOutcome, ValidationVote
+from converge_core.votes import Vote
 
 MAX_NAME = 128
 
 _CORE_PAYLOADS = (
+    ActionRecord,
     ArtifactUse,
+    Claim,
     CommitmentPayload,
     ConstraintPayload,
     EvalFact,
@@ -59,8 +65,12 @@ _CORE_PAYLOADS = (
     PhasePayload,
     RecalledItem,
     RecallExecuted,
+    SelectionPayload,
     Tension,
     TensionResolution,
+    ValidationOutcome,
+    ValidationVote,
+    Vote,
 )
 """What a ledger may hold though nobody here depends on it, and so nobody has registered it."""
 

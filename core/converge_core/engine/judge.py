@@ -7,12 +7,11 @@ to come about. The order of the gates is the order of the lines.
 
 from __future__ import annotations
 
-from converge_core.context.facts import ENGINE, AnyFact, AnyProposal, diagnostic
+from converge_core.context.facts import ENGINE, AnyFact, AnyProposal, diagnostic, fact_ref
 from converge_core.context.state import Context, FactLog
 from converge_core.context.tensions import tension_proposal
 from converge_core.engine.desk import Desk
 from converge_core.engine.record import Record
-from converge_core.engine.roster import Roster
 from converge_core.engine.setup import ConflictPolicy, Setup
 from converge_core.gates import stop
 from converge_core.gates.answers import Sanction
@@ -21,7 +20,6 @@ from converge_core.gates.drafts import Draft, Malformed, draft
 from converge_core.gates.flow import (
     AFTER_VALIDATION,
     BEFORE_VALIDATION,
-    NO_OBJECTION,
     CommitmentPayload,
     FlowGateDecision,
     FlowGateOutcome,
@@ -42,10 +40,10 @@ _ENGINE_SANCTION = Sanction(ENGINE_GATE, ENGINE, "policy")
 class Judge:
     """The facts of a run, and what lets a proposal become one of them."""
 
-    __slots__ = ("_desk", "_record", "_roster", "_setup", "_tree", "log", "max_facts")
+    __slots__ = ("_desk", "_record", "_setup", "_tree", "log", "max_facts")
 
-    def __init__(self, setup: Setup, record: Record, roster: Roster, desk: Desk) -> None:
-        self._setup, self._record, self._roster, self._desk = setup, record, roster, desk
+    def __init__(self, setup: Setup, record: Record, desk: Desk) -> None:
+        self._setup, self._record, self._desk = setup, record, desk
         self._tree = MerkleLog()
         self.log = FactLog()
         self.max_facts = setup.budget.max_facts
@@ -65,10 +63,9 @@ class Judge:
         return Context(self.log, self.version)
 
     def add(self, fact: AnyFact) -> None:
-        """Add a fact to the context, to the proof, and to what wakes suggestors."""
+        """Add a fact to the context and to the proof."""
         self.log.append(fact)
         self._tree.append(fact.hash)
-        self._roster.wake(fact)
 
     def hear(self, item: Judged, sanction: Sanction | None = None) -> stop.StopReason | None:
         """Take one proposal through all gates: rejected, duplicate, conflict, gated, or promoted.
@@ -79,39 +76,40 @@ class Judge:
         if isinstance(item, Malformed):
             self.turn_away(item, item.code, item.reason)
             return None
-        proposal = item.proposal
+        proposal, setup, log = item.proposal, self._setup, self.log
         if (untitled := self._untitled(item)) is not None:
             self.turn_away(item, *untitled)
             return None
-        asked = self._consult(item, sanction, BEFORE_VALIDATION)
-        if asked.outcome is FlowGateOutcome.REJECT:
-            return None
-        validated = self._setup.gate.validate(item, self.view())
+        escalated = None
+        if setup.flow is not None:
+            asked = self._consult(item, sanction, BEFORE_VALIDATION)
+            if asked.outcome is FlowGateOutcome.REJECT:
+                return None
+        validated = setup.gate.validate(item, self.view())
         if isinstance(validated, Rejection):
             self.turn_away(item, validated.code, validated.reason)
             return None
-        if f"{proposal.key}/{proposal.id}" in self.log.by_ref:
+        if fact_ref(proposal.key, proposal.id) in log.by_ref:
             return self._meet(item)
-        allowed = self._consult(item, sanction, AFTER_VALIDATION)
-        if allowed.outcome is FlowGateOutcome.REJECT:
-            is_commitment = type(proposal.payload) is CommitmentPayload
-            return stop.CommitRefused(printable(str(allowed))) if is_commitment else None
-        escalated = next((printable(str(d)) for d in (asked, allowed) if d.outcome is FlowGateOutcome.ESCALATE), None)
+        if setup.flow is not None:
+            allowed = self._consult(item, sanction, AFTER_VALIDATION)
+            if allowed.outcome is FlowGateOutcome.REJECT:
+                is_commitment = type(proposal.payload) is CommitmentPayload
+                return stop.CommitRefused(printable(str(allowed))) if is_commitment else None
+            said = (asked, allowed)
+            escalated = next((printable(str(d)) for d in said if d.outcome is FlowGateOutcome.ESCALATE), None)
         if sanction is None and (escalated is not None or item.proposer != ENGINE.id):
             held = self._desk.hold(item, self._record.cycle, escalated=escalated)
             if held is not None:
                 self._record.emit(held)
                 return None
-        if len(self.log.all) >= self.max_facts:
-            return stop.FactBudgetExhausted(len(self.log.all), self.max_facts)
-        by = sanction or _ENGINE_SANCTION
-        lamport = len(self.log.all) + 1
-        fact, body = self._setup.gate.promote(
-            validated, by.approver, by.authority, self._record.cycle, lamport, gate_id=by.gate_id
-        )
+        if len(log.all) >= self.max_facts:
+            return stop.FactBudgetExhausted(len(log.all), self.max_facts)
+        by, cycle, lamport = sanction or _ENGINE_SANCTION, self._record.cycle, len(log.all) + 1
+        fact, body = setup.gate.promote(validated, by.approver, by.authority, cycle, lamport, by.gate_id)
         self._record.append(Entry("fact_promoted", body, fact.hash))
         self.add(fact)
-        if self._setup.detectors and item.proposer != ENGINE.id:
+        if setup.detectors and item.proposer != ENGINE.id:
             self._detect(fact)
         return None
 
@@ -127,8 +125,6 @@ class Judge:
 
     def _consult(self, item: Draft, sanction: Sanction | None, place: int) -> FlowGateDecision:
         """Ask the flow gate what it asks at a place on a proposal's way; record it when it rejects."""
-        if self._setup.flow is None:
-            return NO_OBJECTION
         approver = None if sanction is None else sanction.approver
         decision = consult(self._setup, self.view(), item, flow_steps(item)[place], approver)
         if decision.outcome is FlowGateOutcome.REJECT:

@@ -47,9 +47,9 @@ class Lineup:
 
     def bench(self, log: FactLog) -> frozenset[str]:
         """Return who is not asked."""
-        decisions = log.by_selector.get(FormationDecision, ())
-        if len(decisions) != self._decisions:
-            self._decisions = len(decisions)
+        decisions = len(log.by_selector.get(FormationDecision, ()))
+        if decisions != self._decisions:
+            self._decisions = decisions
             everybody = _names(self._setup) if self._setup.formation is not None else ()
             self._bench = bench(_latest(log), everybody)
         return self._bench

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from converge_core.ledger.events import Entry, Event
+from converge_core.ledger.merkle import leaf_hash
 
 
 class Record:
@@ -22,6 +23,10 @@ class Record:
     def emit(self, event: Event) -> None:
         """Add an event."""
         self._entries.append(event.entry())
+
+    def write(self, kind: str, body: str) -> None:
+        """Add an event whose body is written already."""
+        self._entries.append(Entry(kind, body, leaf_hash(body.encode())))
 
     def append(self, entry: Entry) -> None:
         """Add an entry that is written already."""

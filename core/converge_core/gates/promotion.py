@@ -89,7 +89,7 @@ class PromotionGate:
         payload = proposal.payload
         if type(payload) is TextPayload and not payload.text.strip():
             return Rejection("blank_text", "content cannot be empty")
-        if (objection := _objection(payload, ctx)) is not None:
+        if type(payload).objection is not FactPayload.objection and (objection := _objection(payload, ctx)) is not None:
             return Rejection("objection", objection)
         if self.scope.constraints and (outside := self.scope.excludes(proposal)):
             return Rejection("out_of_scope", outside)

@@ -31,13 +31,27 @@ class CostWeights:
 DEFAULT_WEIGHTS = CostWeights()
 
 
+class CostTerms(NamedTuple):
+    """The parts of a cost, each with its weight."""
+
+    latency: float
+    compute: float
+    risk: float
+    instability: float
+
+
 class Ranked(NamedTuple):
-    """A resource at its place: its dilation, what its latency is with that, and its cost."""
+    """A resource at its place: its dilation, what its latency is with that, and its cost, part by part."""
 
     resource: Resource
     dilation: float
     latency_ms: float
-    cost: float
+    terms: CostTerms
+
+    @property
+    def cost(self) -> float:
+        """The sum of the parts."""
+        return sum(self.terms)
 
 
 def cost_of(
@@ -49,13 +63,13 @@ def cost_of(
 ) -> Ranked:
     """Return the cost of a resource by what was seen of it, with its target of latency where nothing was."""
     latency = (resource.latency_target_ms if seen.latency_ms is None else seen.latency_ms) * dilation
-    cost = (
-        weights.latency * latency / LATENCY_SCALE_MS
-        + weights.compute * resource.cost
-        + weights.risk * (1 - seen.compared_health)
-        + weights.instability * instability
+    terms = CostTerms(
+        weights.latency * latency / LATENCY_SCALE_MS,
+        weights.compute * resource.cost,
+        weights.risk * (1 - seen.compared_health),
+        weights.instability * instability,
     )
-    return Ranked(resource, dilation, latency, cost)
+    return Ranked(resource, dilation, latency, terms)
 
 
 def ranked(

@@ -21,7 +21,7 @@ from converge_core.gates.budgets import Budget
 from converge_core.gates.drafts import DEFAULT_MAX_PAYLOAD_BYTES
 from converge_core.gates.hitl import HitlPolicy, TimeoutAction, TimeoutPolicy
 from converge_core.gates.promotion import ValidationPolicy
-from converge_core.intent.models import ModelSection
+from converge_core.intent.models import Denial, ModelSection
 from converge_core.intent.root import IntentKind, RiskPosture, RootIntent, StopWhen
 from converge_core.intent.scope import Scope, TimeWindow
 from converge_core.intent.sections import Condition, ConstraintSection, CriterionSection, EvalSection, Section
@@ -266,6 +266,9 @@ class IntentDocument(Section):
     inputs: tuple[InputSection, ...] = Field(default=(), description="What the run starts from.")
     models: tuple[ModelSection, ...] = Field(
         default=(), description="The models that suggestors may ask, in the order in which they are asked."
+    )
+    denials: tuple[Denial, ...] = Field(
+        default=(), description="What no model may do or see: `local-only`, `dreamer-safety`, or what stands here."
     )
     suggestors: tuple[SuggestorSection, ...] = Field(min_length=1, description="Who may propose, in merge order.")
     formation: Formation | None = Field(

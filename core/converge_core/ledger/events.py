@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any, ClassVar, NamedTuple, Self, cast
 
-from converge_core.ledger.canonical import JsonValue, canonical, parse
+from converge_core.ledger.canonical import JsonValue, canonical, parse, quote
 from converge_core.ledger.merkle import leaf_hash
 
 FORMAT = 1
@@ -180,14 +180,26 @@ class EffectReceived(Event):
     trace: tuple[Mapping[str, JsonValue], ...] = ()
 
     def body(self) -> str:
-        failure = f'"failure":{canonical(self.failure)},' if self.failure else ""
-        trace = f',"trace":{canonical(self.trace)}' if self.trace else ""
-        usage = f',"usage":{canonical(self.usage)}' if self.usage else ""
         proposals = ",".join(map(_text, self.proposals))
-        return (
-            f'{{"cycle":{self.cycle},{failure}"kind":"effect_received","proposals":[{proposals}],'
-            f'"suggestor":{canonical(self.suggestor)}{trace}{usage}}}'
-        )
+        return effect_body(self.cycle, self.suggestor, proposals, self.usage, self.failure, self.trace)
+
+
+def effect_body(
+    cycle: int,
+    suggestor: str,
+    proposals: str,
+    usage: Mapping[str, int] | None,
+    failure: Mapping[str, str] | None,
+    trace: tuple[Mapping[str, JsonValue], ...],
+) -> str:
+    """Return the body of an ``effect_received`` around the texts of its ``proposals``, which are encoded already."""
+    failed = f'"failure":{canonical(failure)},' if failure else ""
+    noted = f',"trace":{canonical(trace)}' if trace else ""
+    used = f',"usage":{canonical(usage)}' if usage else ""
+    return (
+        f'{{"cycle":{cycle},{failed}"kind":"effect_received","proposals":[{proposals}],'
+        f'"suggestor":{quote(suggestor)}{noted}{used}}}'
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -77,6 +77,15 @@ class RecordedGate:
         return f"{self.proposal['key']}/{self.proposal['id']}"
 
 
+class Noted(NamedTuple):
+    """What a call has noted of itself (`Context.note`), and the entry of its effect."""
+
+    sequence: int
+    cycle: int
+    suggestor: str
+    record: Mapping[str, Any]
+
+
 @dataclass(slots=True)
 class History:
     """A run as its entries tell it. ``superseded`` names the fact in the place of a corrected one, by ``key/id``."""
@@ -91,6 +100,7 @@ class History:
     stop: events.RunStopped | None = None
     cycles: int = 0
     superseded: dict[str, str] = field(default_factory=dict)
+    notes: list[Noted] = field(default_factory=list)
     _proposals: dict[tuple[str, str], _Proposed] = field(default_factory=dict)
     _gates_by_place: dict[tuple[int, str], list[RecordedGate]] = field(default_factory=dict)
     _asked_for: events.CorrectionEvent | None = None
@@ -129,6 +139,7 @@ class History:
                     self._tie(event, *made)
             case events.EffectReceived():
                 self.cycles = max(self.cycles, event.cycle)
+                self.notes += [Noted(sequence, event.cycle, event.suggestor, _object(note)) for note in event.trace]
                 for proposal in event.proposals:
                     self._propose(sequence, event, event.suggestor, proposal)
             case events.FactCarried():
@@ -238,6 +249,13 @@ class _Proposed(NamedTuple):
     proposal: Mapping[str, Any]
     sequence: int
     kind: str
+
+
+def _object(note: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what was noted. Raises ValueError for what no call can have noted."""
+    if not isinstance(note, Mapping):
+        raise ValueError("what is noted is an object")
+    return note
 
 
 def _check_proposal(proposal: Mapping[str, Any]) -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from functools import reduce
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -83,20 +82,24 @@ class MerkleLog:
 
     def append(self, leaf: bytes) -> None:
         """Add one leaf hash. Raises ``MisuseError`` if it is not 32 bytes."""
-        if not _is_digest(leaf):
+        if not isinstance(leaf, bytes) or len(leaf) != DIGEST_SIZE:
             raise MisuseError(f"a leaf of a Merkle log is a hash of {DIGEST_SIZE} bytes, not {leaf!r:.80}")
-        node, carry = leaf, self._size
+        node, carry, peaks = leaf, self._size, self._peaks
         while carry & 1:
-            node = node_hash(self._peaks.pop(), node)
+            node = sha256(b"\x01" + peaks.pop() + node).digest()  # node_hash, without the call: every entry comes by here
             carry >>= 1
-        self._peaks.append(node)
+        peaks.append(node)
         self._size += 1
 
     def root(self) -> MerkleRoot:
         """The Merkle tree hash of all leaves; O(log n) hashes."""
         if not self._peaks:
             return EMPTY_ROOT
-        return MerkleRoot(reduce(lambda right, left: node_hash(left, right), reversed(self._peaks)))
+        left = reversed(self._peaks)
+        root = next(left)
+        for peak in left:
+            root = sha256(b"\x01" + peak + root).digest()
+        return MerkleRoot(root)
 
 
 def root_of(leaves: Iterable[bytes]) -> MerkleRoot:

@@ -65,7 +65,7 @@ async def replay_live(engine: Engine, entries: Sequence[Entry], *, accept_change
         for call in step.batch:
             recorded = effects.get((call.cycle, call.name))
             if recorded is not None and call.suggestor.replayability == "deterministic":
-                body = (await call.perform()).event().body()
+                body = (await call.perform()).body()
                 if body != entries[recorded].body:
                     run_id = str(cast("Mapping[str, JsonValue]", parse(entries[0].body))["run_id"])
                     raise ReplayDifference(run_id, recorded, entries[recorded].body, body)

@@ -321,6 +321,27 @@ def _read(adapter: TypeAdapter[A], value: JsonValue) -> A:
         raise ValueError(one_line(error)) from None
 
 
+class Consumption(NamedTuple):
+    """The answer to who wants to do something that has a quota.
+
+    ``remaining`` is how often it may be done after this, None without a limit. One that is not granted has a
+    ``reason``, and ``retry_after_ms`` is how long it is until the next period, where that would help.
+    """
+
+    granted: bool
+    remaining: int | None
+    reason: str = ""
+    retry_after_ms: int | None = None
+
+
+class Quotas(Protocol):
+    """Counts what users do that has a quota, and enforces it as it counts."""
+
+    def consume(self, tier: str, action: str, user: str) -> Consumption:
+        """Count that a user does something once more, if the quota of the tier allows it. Raises CapacityError."""
+        ...
+
+
 class CapacityStore(Protocol):
     """Keeps what is known of providers, and what has been used of quotas. All methods raise CapacityError."""
 

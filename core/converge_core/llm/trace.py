@@ -16,10 +16,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from converge_core.context.allowance import NOTHING, Usage
 from converge_core.errors import MisuseError
 from converge_core.ledger.canonical import JsonValue, canonical
-from converge_core.ledger.history import Noted
+from converge_core.ledger.history import Noted, RecordedFact
 
 MODEL_CALL = "model_call"
 """The kind of the record that a routed call leaves."""
+
+
+ABOUT = "about"
+"""Under this a record names the facts that a call is about, as ``key/id``, where they are not all that there are."""
 
 
 class _Told(BaseModel):
@@ -53,6 +57,7 @@ class _Record(_Told):
     skipped: tuple[_Skipped, ...]
     attempts: tuple[_Attempted, ...]
     outcome: str
+    about: tuple[str, ...] = ()
 
 
 class Considered(NamedTuple):
@@ -76,7 +81,8 @@ SKIPPED = "skipped"
 class ModelCall:
     """One routed call: who asked for it, in which cycle, and everybody who was considered, in their order.
 
-    ``sequence`` is the entry that tells of it, ``record`` all that it says.
+    ``sequence`` is the entry that tells of it, ``record`` all that it says; ``about`` are the facts that it is about,
+    where it says so.
     """
 
     sequence: int
@@ -85,6 +91,11 @@ class ModelCall:
     outcome: str
     considered: tuple[Considered, ...]
     record: Mapping[str, JsonValue]
+    about: tuple[str, ...] = ()
+
+    def led_to(self, fact: RecordedFact) -> bool:
+        """Say whether a fact was proposed by the effect of this call, and cites what the call was about."""
+        return self.sequence == fact.proposed_at and not set(self.about).difference(fact.evidence)
 
     @property
     def usage(self) -> Usage:
@@ -105,7 +116,7 @@ def _call(noted: Noted) -> ModelCall | None:
         considered = tuple(_considered(told))
     except (ValidationError, MisuseError):  # an amount that is none
         return None
-    return ModelCall(noted.sequence, noted.cycle, noted.suggestor, told.outcome, considered, noted.record)
+    return ModelCall(noted.sequence, noted.cycle, noted.suggestor, told.outcome, considered, noted.record, told.about)
 
 
 def _considered(told: _Record) -> Iterator[Considered]:

@@ -46,6 +46,10 @@ class Ports:
         self._offered[port] = given
         return self
 
+    def offers(self, port: Port[Any]) -> bool:
+        """Say whether anything is offered under a port."""
+        return port in self._offered
+
     def find(self, port: Port[T]) -> T:
         """Return what is offered under a port. Raises LookupError where nothing is."""
         if port not in self._offered:

@@ -31,11 +31,13 @@ beside the ledger, with ``record: full``.
 from __future__ import annotations
 
 from converge_core import Catalog, Suggestor, hookimpl
+from converge_plugins.llm.chat import ChatConfig, ChatSuggestor
 from converge_plugins.llm.config import LlmConfig
 from converge_plugins.llm.suggestor import LlmSuggestor
 
 
 @hookimpl
 def converge_register_suggestors(catalog: Catalog[Suggestor]) -> None:
-    """Offer ``llm``."""
+    """Offer ``llm`` and ``chat``."""
     catalog.add("llm", LlmSuggestor, LlmConfig, "Asks a language model, and proposes what it answers.")
+    catalog.add("chat", ChatSuggestor, ChatConfig, "Routes messages to a model; each leaves one record.")

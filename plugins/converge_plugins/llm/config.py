@@ -24,11 +24,13 @@ from converge_core.llm.routing import DataClassification
 from converge_core.llm.selection import SelectionCriteria
 
 
-class _Section(BaseModel):
+class LlmSection(BaseModel):
+    """A part of a configuration: what is no field of it is a slip."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Needs(_Section):
+class Needs(LlmSection):
     """What a model must satisfy to be asked; those that do are asked in the order of their fitness."""
 
     capabilities: tuple[CapabilityWord, ...] = Field(
@@ -58,7 +60,7 @@ class Needs(_Section):
         )
 
 
-class ConfidenceSection(_Section):
+class ConfidenceSection(LlmSection):
     """A confidence that the answer states, within bounds that it does not."""
 
     field: str = Field(min_length=1, description="The field of `output` that states it, a number; 0 to 1.")
@@ -79,7 +81,7 @@ class Recorded(StrEnum):
     FULL = "full"
 
 
-class RetrySection(_Section):
+class RetrySection(LlmSection):
     """How often a model is asked before the next one is."""
 
     attempts: int = Field(default=2, ge=1, le=10, description="Attempts of one model, the first one included.")
@@ -91,7 +93,7 @@ class RetrySection(_Section):
         return RetryPolicy(self.attempts, self.wait_ms, self.max_wait_ms)
 
 
-class LlmConfig(_Section):
+class LlmConfig(LlmSection):
     """The configuration of a suggestor that asks a language model."""
 
     models: tuple[str, ...] = Field(default=(), description="Names under `models`, in the order they are asked; all.")
@@ -114,6 +116,9 @@ class LlmConfig(_Section):
     confidence: float | ConfidenceSection = Field(default=0.5, description="How sure a proposal is; 0 to 1.")
     data: DataClassification = Field(
         default=DataClassification.INTERNAL, description="How confidential is what the prompt may hold."
+    )
+    labels: tuple[str, ...] = Field(
+        default=(), description="Classes of the data in the prompt, such as `pii.email`, which `denials` may deny."
     )
     tier: DreamerTier = Field(default=DreamerTier.WANDERER, description="Whose request it is, by entitlement.")
     max_tokens: int = Field(default=1024, ge=1, description="The longest answer, in tokens.")

@@ -24,6 +24,7 @@ from converge_core.ledger.hashes import ContentHash
 from converge_core.llm.backend import BackendRequest, BackendResponse, Message, MessageRole
 from converge_core.llm.errors import Refused
 from converge_core.llm.router import Router, RouteTask
+from converge_core.llm.trace import ABOUT
 from converge_core.ports import MODELS
 from converge_plugins.llm.config import ConfidenceSection, LlmConfig, Recorded
 from converge_plugins.llm.shapes import Said, Shape, WrongAnswer, shape_of
@@ -49,14 +50,16 @@ class LlmSuggestor(Suggestor):
         self._prompt = PromptTemplate(config.prompt, "prompt")
         self._system = PromptTemplate(config.system, "system")
         self._router = _router(config, site)
-        self._task = RouteTask(action=ACTION, agent=self.name, tier=config.tier, data=config.data, repair=config.repair)
+        self._task = RouteTask(
+            ACTION, self.name, config.tier, config.data, frozenset(config.labels), repair=config.repair
+        )
 
     async def execute(self, ctx: Context) -> AgentEffect:
         """Return what the model proposes. Raises Refusal, SuggestorError, and what `Router.ask` does."""
         proposals: list[AnyProposal] = []
         for about, values in self._questions(ctx):
             request = self._request(values, about)
-            response = await self._answer(request, ctx)
+            response = await self._answer(request, about, ctx)
             proposals += self._proposals(ctx, about, response)
         return AgentEffect.with_proposals(proposals)
 
@@ -89,9 +92,14 @@ class LlmSuggestor(Suggestor):
             retry=self._asks.retry.policy(),
         )
 
-    async def _answer(self, request: BackendRequest, ctx: Context) -> BackendResponse:
+    async def _answer(self, request: BackendRequest, about: Iterable[AnyFact], ctx: Context) -> BackendResponse:
+        """Ask. The record of a call about one fact names it, so that an answer can be told from the others."""
+
+        def note(record: Mapping[str, JsonValue]) -> None:
+            ctx.note(record if self._asks.for_each is None else {**record, ABOUT: [fact.ref for fact in about]})
+
         try:
-            return await self._router.ask(request, self._task, ctx.allowance, ctx.note)
+            return await self._router.ask(request, self._task, ctx.allowance, note)
         except Refused as error:
             raise Refusal(str(error)) from error
 

@@ -153,8 +153,20 @@ def test_the_configurations_of_a_circuit_breaker(
         {"half_open_probes": 0},
         {"probe_lease_ms": 0},
         {"open_ms": -1},
+        {"open_ms": 2, "max_open_ms": 1},
     ],
 )
 def test_a_circuit_that_could_never_open_or_close_is_refused(fields: dict[str, int]) -> None:
     with pytest.raises(MisuseError, match="circuit breaker"):
         CircuitBreakerConfig(**fields)
+
+
+@pytest.mark.parametrize(("trips", "window"), [(0, 30_000), (1, 30_000), (2, 60_000), (5, 480_000), (6, 600_000)])
+def test_the_window_of_a_circuit_doubles_up_to_ten_minutes(trips: int, window: int) -> None:
+    assert CircuitBreakerConfig().window_ms(trips) == window
+
+
+@given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 10**12))
+def test_a_window_is_within_its_bounds_after_any_number_of_trips(open_ms: int, more_ms: int, trips: int) -> None:
+    config = CircuitBreakerConfig(open_ms=open_ms, max_open_ms=open_ms + more_ms)
+    assert open_ms <= config.window_ms(trips) <= config.window_ms(trips + 1) <= open_ms + more_ms

@@ -28,6 +28,7 @@ from converge_core.llm.errors import (
     QuotaExhausted,
     RateLimited,
     Refused,
+    StreamAborted,
     Truncated,
     Unavailable,
 )
@@ -437,3 +438,43 @@ def test_an_exchange_that_cannot_be_kept_is_a_gap_that_the_record_shows() -> Non
     stage = Stage([backend("a", "yes")], blobs=MemoryBlobs(LedgerError("the disk is full")))
     assert stage.ask().text == "yes"
     assert stage.record["exchange_lost"] == "the disk is full"
+
+
+# --- whoever listens ------------------------------------------------------------------------------------------------
+
+
+def test_a_listener_who_hangs_up_is_no_failure_of_the_provider() -> None:
+    gone = StreamAborted("the reader has gone")
+    stage = Stage([FakeBackend(profile_of("a"), [gone]), FakeBackend(profile_of("b"), ["hello"])])
+    with pytest.raises(StreamAborted):
+        stage.ask()
+    assert stage.capacity.told == [("a", CallOutcome.ABORTED, None)]
+    assert stage.attempts == [("a", "aborted")]
+    assert stage.allowance.used.tokens == MOST
+
+
+@dataclass
+class Watching:
+    """Remembers what it is told."""
+
+    told: list[tuple[str, ...]] = field(default_factory=list)
+
+    def asking(self, agent: str, backend: str) -> None:
+        self.told.append((agent, backend))
+
+    def asked(self, agent: str, backend: str, outcome: CallOutcome) -> None:
+        self.told.append((agent, backend, outcome.value))
+
+
+def test_a_watcher_is_told_of_every_attempt_as_it_begins_and_ends() -> None:
+    watcher = Watching()
+    backends = [FakeBackend(profile_of("a"), [Unavailable("a", "busy")]), FakeBackend(profile_of("b"), ["hello"])]
+    candidates = [Candidate(backend, FakePrices()) for backend in backends]
+    notes: list[Mapping[str, JsonValue]] = []
+
+    async def sleep(delay_ms: int) -> None:
+        raise AssertionError("nobody waits")
+
+    router = Router(candidates, FakeCapacity(), lambda: 0, sleep, watcher=watcher)
+    finish(router.ask(REQUEST, RouteTask(agent="causes"), Allowance(), notes.append))
+    assert watcher.told == [("causes", "a"), ("causes", "a", "overloaded"), ("causes", "b"), ("causes", "b", "success")]
