@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from threading import current_thread, main_thread
 from typing import TypeVar
 
 import anyio
@@ -27,7 +28,7 @@ async def unless_interrupted(call: Callable[[], Awaitable[T]]) -> T:
 
     Only the main thread hears signals, and only where signals are: elsewhere the call is simply awaited.
     """
-    if sys.platform == "win32":
+    if sys.platform == "win32" or current_thread() is not main_thread():
         return await call()
     result: list[T] = []
     failure: list[Exception] = []

@@ -73,6 +73,18 @@ def test_without_a_key_the_templates_answer_and_say_so(desk: Desk) -> None:
     assert "recorded: converge show chat-" in result.stderr
 
 
+def test_a_chat_that_was_killed_is_resumed_into_its_record(desk: Desk, server: Server) -> None:
+    server.say(Told(then="hang"))
+    with streaming(desk, server) as process:
+        assert server.arrived.wait(30)
+        process.kill()
+    run_id = only_run(desk)
+    server.say(COMPATIBLE.answer("what a mill", "stop"))
+    assert desk.json("resume", run_id)["status"] == "converged"
+    (record,) = records(desk, run_id)
+    assert (record["status"], record["output_summary"]) == ("ok", "what a mill")
+
+
 @pytest.mark.parametrize(
     ("options", "code", "status"),
     [
@@ -89,7 +101,7 @@ def test_without_a_key_the_templates_answer_and_say_so(desk: Desk) -> None:
     ],
     ids=["offline", "no claim", "no key", "no network", "denied", "all options"],
 )
-def test_every_path_leaves_exactly_one_record(desk: Desk, options: list[str], code: int, status: str) -> None:
+def test_td002_every_path_leaves_exactly_one_record(desk: Desk, options: list[str], code: int, status: str) -> None:
     desk.call("chat-route", HELLO, *options, code=code)
     (record,) = records(desk, only_run(desk))
     assert record["status"] == status
@@ -130,7 +142,7 @@ def test_a_message_may_come_from_standard_input(desk: Desk) -> None:
 # --- denials --------------------------------------------------------------------------------------------------------
 
 
-def test_a_denied_message_reaches_no_provider(desk: Desk, server: Server) -> None:
+def test_td002_a_denied_message_reaches_no_provider(desk: Desk, server: Server) -> None:
     told = desk.json("chat-route", HELLO, "--model", at(server), "--deny", "local-only", code=1)
     assert told["denied_by"]["gate"] == "nap"
     assert "boundary 'cloud' denied: nothing leaves the premises" in told["denied_by"]["reason"]
@@ -161,7 +173,15 @@ def test_a_fallback_names_the_failure_before_it(desk: Desk, server: Server) -> N
     assert [attempt["outcome"] for attempt in call["attempts"]] == ["overloaded", "success"]
 
 
-def test_three_failures_on_one_way_spare_the_provider_on_every_other(desk: Desk, server: Server) -> None:
+def test_x09_an_empty_reply_is_a_failure_of_the_provider(desk: Desk, server: Server) -> None:
+    server.say(COMPATIBLE.answer("", "stop"))
+    told = desk.json("chat-route", HELLO, "--model", at(server), code=9)
+    assert (told["status"], told["text"]) == ("error", "")
+    assert "the answer is empty" in told["error"]
+    assert provider(desk, "vllm").error_count == 1
+
+
+def test_cr004_three_failures_on_one_way_spare_the_provider_on_every_other(desk: Desk, server: Server) -> None:
     server.say(Told(status=500))
     for _ in range(3):
         desk.call("chat-route", HELLO, "--model", at(server), code=9)
@@ -178,7 +198,7 @@ def test_three_failures_on_one_way_spare_the_provider_on_every_other(desk: Desk,
     assert len(server.asked) == 3
 
 
-def test_a_ledger_that_cannot_be_written_ends_it_before_anybody_is_asked(desk: Desk, server: Server) -> None:
+def test_x10_a_ledger_that_cannot_be_written_ends_it_before_anybody_is_asked(desk: Desk, server: Server) -> None:
     blocked = desk.write("a-file", "")
     desk.call("chat-route", HELLO, "--model", at(server), "--ledger", blocked / "runs.db", code=1)
     assert server.asked == []
@@ -234,7 +254,7 @@ def aborted(desk: Desk) -> dict[str, Any]:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no signals of this kind")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stream_that_is_interrupted_is_one_record(desk: Desk, server: Server, number: signal.Signals) -> None:
+def test_s008_a_stream_that_is_interrupted_is_one_record(desk: Desk, server: Server, number: signal.Signals) -> None:
     server.say(COMPATIBLE.stream(["what "], "", "hang"))
     with streaming(desk, server) as process:
         assert process.stdout is not None
@@ -248,7 +268,7 @@ def test_a_stream_that_is_interrupted_is_one_record(desk: Desk, server: Server, 
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no pipes of this kind")
-def test_a_stream_that_nobody_reads_any_more_is_one_record(desk: Desk, server: Server) -> None:
+def test_s008_a_stream_that_nobody_reads_any_more_is_one_record(desk: Desk, server: Server) -> None:
     server.say(COMPATIBLE.stream(["what a mill " * 10] * 2_000, "stop", "end"))  # more than a pipe holds
     with streaming(desk, server) as process:
         assert process.stdout is not None
@@ -267,6 +287,25 @@ def test_nothing_that_a_model_says_moves_a_cursor(desk: Desk, server: Server) ->
     assert "\x1b" not in desk.call("chat-route", HELLO, "--model", at(server), "--stream").stdout
     server.say(COMPATIBLE.answer("a\x1b[2Jb", "stop"))
     assert "\x1b" not in desk.call("chat-route", HELLO, "--model", at(server)).stdout
+
+
+# --- in an intent ---------------------------------------------------------------------------------------------------
+
+
+def test_an_intent_may_route_each_of_its_facts(desk: Desk, server: Server) -> None:
+    model = {
+        "use": "openai-compatible",
+        "with": {"provider": "vllm", "model": "m-1", "base_url": f"{server.url}/v1"},
+        "price": {"input_usd": 0, "output_usd": 0},
+    }
+    chat = {"use": "chat", "with": {"agent": "keeper", "agents": ["keeper"], "kind": "note", "record": "full"}}
+    finished = desk.finished(intent(models=[model], suggestors=[chat]))
+    made = records(desk, finished["run_id"])
+    assert [(record["actor"]["agent_id"], record["status"]) for record in made] == [("keeper", "ok")] * 2
+    calls = desk.json("show", finished["run_id"])["model_calls"]
+    assert [call["about"] for call in calls] == [["seeds/s:1"], ["seeds/s:2"]]
+    assert len({call["exchange"] for call in calls}) == 2
+    assert [asked.body["messages"][0]["content"] for asked in server.asked] == ['{"n":1}', '{"n":2}']
 
 
 # --- who is asked ---------------------------------------------------------------------------------------------------
@@ -310,6 +349,12 @@ def test_the_default_models_are_those_whose_keys_are_there_and_then_the_template
 )
 def test_a_model_is_named_by_its_backend_or_provider(spec: str, expected: dict[str, Any]) -> None:
     assert model_of(spec) == expected
+
+
+def test_x27_a_provider_under_a_name_that_nobody_has_is_refused(desk: Desk) -> None:
+    said = desk.call("chat-route", HELLO, "--model", "gemini:gemini-2.5-flash", code=2).stderr
+    assert "unknown backend 'gemini'" in said
+    assert model_of("google")["with"]["provider"] == "google"
 
 
 @pytest.mark.parametrize(

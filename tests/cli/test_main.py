@@ -86,7 +86,8 @@ def test_the_commands_are_the_modules(desk: Desk) -> None:
     from converge_cli import commands
 
     (folder,) = commands.__path__
-    found = {path.stem.replace("_", "-") for path in (desk.folder / folder).glob("*.py")} - {"__init__"}
+    stems = {path.stem for path in (desk.folder / folder).glob("*.py")} - {"__init__"}
+    found = {stem.replace("_", "-") for stem in stems}
     assert found == set(COMMANDS)
 
 

@@ -43,7 +43,7 @@ def command(
     if as_json:
         emit(_as_json(history, facts, head))
     else:
-        _print(history, facts, head, limit=None if everything or key else 20)
+        _print(history, facts, head, limit=None if everything or key else 20, with_calls=key is None)
 
 
 def _as_json(history: History, facts: list[RecordedFact], head: Head) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def _as_json(history: History, facts: list[RecordedFact], head: Head) -> dict[st
     }
 
 
-def _print(history: History, facts: list[RecordedFact], head: Head, limit: int | None) -> None:
+def _print(history: History, facts: list[RecordedFact], head: Head, *, limit: int | None, with_calls: bool) -> None:
     status, reason = standing_in(history)
     counts = f"{counted(history.cycles, 'cycle')}, {counted(len(history.facts), 'fact')}"
     click.echo(safe(f"{history.run_id}: {status} ({reason}), {counts}"))
@@ -117,7 +117,7 @@ def _print(history: History, facts: list[RecordedFact], head: Head, limit: int |
         ]
         click.echo()
         table(("gate", "about", "verdict", "by"), gates)
-    if calls := list(model_calls(history.notes)):
+    if with_calls and (calls := list(model_calls(history.notes))):
         click.echo()
         table(COLUMNS, rows_of_calls(calls[:limit]))
         if limit is not None and len(calls) > limit:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from converge_cli.output import counted
 from converge_cli.report.charts import dollars, number
 from converge_cli.report.markup import Markup, element
 from converge_cli.report.people import table
@@ -32,7 +33,7 @@ def notes(fact: RecordedFact, calls: Sequence[ModelCall]) -> Iterator[str]:
     for call in made[:SHOWN]:
         yield plain("asked " + ", ".join(map(_told, call.considered)))
     if len(made) > SHOWN:
-        yield f"and {len(made) - SHOWN} calls more"
+        yield f"and {counted(len(made) - SHOWN, 'call')} more"
 
 
 def section(calls: Sequence[ModelCall]) -> Iterable[Markup]:

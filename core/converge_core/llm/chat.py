@@ -147,7 +147,7 @@ class Chat:
         task = RouteTask(
             ACTION, asked.agent, asked.tier, datum.sensitivity(self.taxonomy), datum.all_labels, repair=False
         )
-        passing = _Passing(self, router, asked, datum, task)
+        passing = _Passing(self, router, asked, datum, task, now_ms)
         try:
             trace = passing.gates()
         except CapacityError as error:  # a gate that cannot say what it knows lets nobody pass
@@ -159,13 +159,17 @@ class Chat:
 
 @dataclass(slots=True)
 class _Passing:
-    """One message on its way. ``left`` are the models that no gate has taken out yet."""
+    """One message on its way. ``left`` are the models that no gate has taken out yet.
+
+    A claim is held to the rules as of ``asked_ms``, when it was looked at: a call may last longer than that is good.
+    """
 
     chat: Chat
     router: Router
     asked: ChatRequest
     datum: Classification
     task: RouteTask
+    asked_ms: int
     left: list[Candidate] = field(init=False)
     began_ms: int = field(init=False)
     denied_by: str = ""
@@ -298,8 +302,8 @@ class _Passing:
         return self._claimed(Boundary.of(profile))
 
     def _claimed(self, boundary: Boundary | None) -> str | None:
-        needed = frozenset({ACTION})
-        return self.chat.claims.check(self.asked.agent, needed, self.asked.tier, self.chat.now(), boundary).objection
+        needed, asked = frozenset({ACTION}), self.asked
+        return self.chat.claims.check(asked.agent, needed, asked.tier, self.asked_ms, boundary).objection
 
     def _capacity(self, profile: ProviderProfile, task: RouteTask) -> str | None:
         capacity = self.router.capacity

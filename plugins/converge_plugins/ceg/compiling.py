@@ -1,6 +1,7 @@
 """Compiling: the graph of a request, and that of each tick after the first.
 
-Of several resources of one role the first fills it and the others stand by. A request that names no resource is
+Of several resources of one role the first fills it and the others stand by. Constraints that another request has stated
+for the session are those of this one, too. A request that names no resource is
 compiled with the models of the intent: what is known of each is in its profile, and what it costs in its price list.
 """
 
@@ -15,7 +16,16 @@ from converge_core.llm.models import Model
 from converge_core.ports import MODELS
 from converge_plugins.ceg.facts import CompiledGraph, Course, ExecutionRequest, ExecutionTrace, SwapProposal
 from converge_plugins.ceg.graph import CEGraph
-from converge_plugins.ceg.nodes import EdgeKind, GraphError, IntentNode, Node, ResourceNode, TraceNode
+from converge_plugins.ceg.nodes import (
+    ConstraintNode,
+    EdgeKind,
+    GraphError,
+    IntentNode,
+    Node,
+    ResourceNode,
+    Scope,
+    TraceNode,
+)
 from converge_plugins.ceg.swapping import exchange
 
 MICRO = 1_000_000
@@ -37,7 +47,7 @@ class Compiler:
     def compile(self, course: Course) -> Iterator[CompiledGraph]:
         """Yield the graph of the next tick. Raises GraphError for a request, or a swap, of which none can be made."""
         if course.tick < 0:
-            yield self._first(course.request.id, course.request.payload)
+            yield self._first(course.request.id, course.request.payload, _shared(course))
             return
         now, swap, trace = course.need(CompiledGraph), course.at(SwapProposal), course.at(ExecutionTrace)
         if swap is not None:
@@ -47,7 +57,7 @@ class Compiler:
         elif trace is not None:
             yield now.model_copy(update={"tick": now.tick + 1, "graph": trace.graph})
 
-    def _first(self, request_id: str, request: ExecutionRequest) -> CompiledGraph:
+    def _first(self, request_id: str, request: ExecutionRequest, shared: list[ConstraintNode]) -> CompiledGraph:
         if traces := [node for node in request.nodes if isinstance(node, TraceNode)]:
             raise GraphError(f"{traces[0].id!r} is a trace of what has not happened")
         resources = [node for node in request.nodes if isinstance(node, ResourceNode)] or list(self._models())
@@ -57,6 +67,8 @@ class Compiler:
         others = [node for node in request.nodes if not isinstance(node, ResourceNode | IntentNode)]
         nodes: tuple[Node, ...] = (*intents, *filled, *others)
         graph = CEGraph(nodes, request.edges)
+        for constraint in shared:
+            graph = graph.add_node(constraint)
         if not any(edge.kind == EdgeKind.EXECUTES_ON for edge in request.edges):
             for node in filled:
                 if node.id not in _required(graph):
@@ -67,6 +79,13 @@ class Compiler:
         """Yield the models of the intent as resources."""
         if self._site.ports.offers(MODELS):
             yield from map(resource_of, self._site.port(MODELS).models)
+
+
+def _shared(course: Course) -> list[ConstraintNode]:
+    """Return the constraints of other requests that are meant for every request."""
+    others = (fact.payload for fact in course.ctx.get(ExecutionRequest) if fact.id != course.request.id)
+    found = (node for payload in others for node in payload.nodes)
+    return [node for node in found if isinstance(node, ConstraintNode) and node.scope is not Scope.REQUEST]
 
 
 def resource_of(model: Model) -> ResourceNode:

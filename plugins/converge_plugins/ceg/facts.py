@@ -209,18 +209,7 @@ TickFact = (
     | ExecutedPlan
     | ExecutionTrace
 )
-T = TypeVar(
-    "T",
-    CompiledGraph,
-    ObservedState,
-    RuledConstraints,
-    Dilated,
-    SwapReview,
-    SwapProposal,
-    PlannedExecution,
-    ExecutedPlan,
-    ExecutionTrace,
-)
+T = TypeVar("T", bound=TickFact)
 
 KEYS: Mapping[type[FactPayload], ContextKey] = MappingProxyType(
     {
@@ -257,16 +246,11 @@ class Course:
     tick: int
 
     @classmethod
-    def of(cls, ctx: Context, request: Fact[ExecutionRequest]) -> Course:
-        """Return the course of a request."""
-        ticks = [fact.payload.tick for fact in ctx.get(CompiledGraph) if fact.payload.request == request.id]
-        return cls(ctx, request, max(ticks, default=-1))
-
-    @classmethod
     def all(cls, ctx: Context) -> Iterator[Course]:
         """Yield the course of every request, oldest first."""
+        ticks = {fact.payload.request: fact.payload.tick for fact in ctx.get(CompiledGraph)}
         for request in ctx.get(ExecutionRequest):
-            yield cls.of(ctx, request)
+            yield cls(ctx, request, ticks.get(request.id, -1))
 
     def fact(self, kind: type[T], tick: int | None = None) -> Fact[T] | None:
         """Return the fact of a kind and tick, the current one without a tick, or None."""
@@ -293,8 +277,7 @@ class Course:
         traces = (self.at(ExecutionTrace, tick) for tick in range(self.tick - 1, -1, -1))
         return next((trace for trace in traces if trace is not None), None)
 
-    def is_settled(self, tick: int) -> bool:
-        """Say whether the swap of a tick was turned down, or something else was put in its place."""
+    def is_refused(self, tick: int) -> bool:
+        """Say whether somebody has turned down the swap of a tick."""
         ref = fact_ref(KEYS[SwapProposal], _id(SwapProposal, self.request.id, tick))
-        refused = any(fact.payload.about == ref for fact in self.ctx.get(DiagnosticPayload))
-        return refused or (self.ctx.resolve(ref) is not None and self.at(SwapProposal, tick) is None)
+        return any(fact.payload.about == ref for fact in self.ctx.get(DiagnosticPayload))

@@ -76,7 +76,10 @@ class Severity(StrEnum):
 
 
 class Scope(StrEnum):
-    """For how long a constraint is meant."""
+    """For whom a constraint is meant: for its own request, or for every request of the run, which is a session.
+
+    What is global holds for every run whose intent states it, and in each of them like what is meant for the session.
+    """
 
     GLOBAL = "global"
     SESSION = "session"

@@ -86,9 +86,9 @@ def _is_open(spec: PhaseSpec, course: Course) -> bool:
 
 
 def _no_swap_is_due(spec: PhaseSpec, course: Course) -> bool:
-    """Say the same of who waits for the swap of the tick: none was due, or somebody has decided against it."""
+    """Say the same of who waits for the swap of the tick: none was due, or somebody has turned it down."""
     review = course.at(SwapReview)
-    waits = review is not None and review.due is not None and not course.is_settled(course.tick)
+    waits = review is not None and review.due is not None and not course.is_refused(course.tick)
     return _is_open(spec, course) and not waits
 
 
@@ -208,7 +208,7 @@ def _swap(config: SwapConfig, site: Site) -> Play:
         graph, rulings = course.need(CompiledGraph), course.need(RuledConstraints).rulings
         registry, last = _registry(settings, course), course.last_trace()
         failed = "" if last is None or last.tick != course.tick - 1 else last.failed
-        reviews = ((tick, course.at(SwapReview, tick)) for tick in range(course.tick) if course.is_settled(tick))
+        reviews = ((tick, course.at(SwapReview, tick)) for tick in range(course.tick) if course.is_refused(tick))
         left_alone = {review.due.role for _, review in reviews if review is not None and review.due is not None}
         state = course.need(ObservedState).state
         found = decisions(registry, graph.contract, state, rulings, graph.tick, failed, left_alone)
@@ -347,7 +347,7 @@ PHASES: tuple[PhaseSpec, ...] = (
         _plan,
         "Plans who is to be executed, with the cost of every candidate.",
         has_turn=_no_swap_is_due,
-        also_reads=(SwapProposal, DiagnosticPayload),
+        also_reads=(DiagnosticPayload,),
     ),
     PhaseSpec(
         "execute",

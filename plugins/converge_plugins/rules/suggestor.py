@@ -166,15 +166,13 @@ class CelRule(Suggestor):
             payload = TextPayload(text=rule.text.render(bindings))
         else:
             payload = DataPayload(data=_evaluated(rule.payload or {}, bindings))
+        cited = () if rule.cite is None else rule.cite.references(bindings)
         return ProposedFact(
             rule.key,
             rule.id.render(bindings),
             payload,
             confidence=rule.confidence.number(bindings, "a confidence"),
-            evidence=(
-                *((fact.ref,) if rule.evidence else ()),
-                *(() if rule.cite is None else rule.cite.references(bindings)),
-            ),
+            evidence=tuple(dict.fromkeys((fact.ref, *cited) if rule.evidence else cited)),  # each of them once
         )
 
 

@@ -161,7 +161,7 @@ def denial(record: ActionRecord) -> tuple[str, str]:
 # --- the way through ------------------------------------------------------------------------------------------------
 
 
-def test_the_gates_are_passed_in_the_one_declared_order() -> None:
+def test_x30_the_gates_are_passed_in_the_one_declared_order() -> None:
     met: list[str] = []
 
     class Seen(Quotas):
@@ -199,7 +199,7 @@ def test_the_gates_are_passed_in_the_one_declared_order() -> None:
     assert gates(record) == ["dcf", "nap", "ccf", "pcsf", "aapf"] == [gate.value for gate in Gate]
 
 
-def test_an_answer_leaves_one_record_that_says_by_what_it_was_allowed() -> None:
+def test_td002_an_answer_leaves_one_record_that_says_by_what_it_was_allowed() -> None:
     stage = Stage([cloud("claude", "hello")])
     reply = stage.route()
     record = reply.record
@@ -267,7 +267,7 @@ def test_an_action_that_is_denied_is_denied_whoever_would_be_asked() -> None:
     assert (record.nap_profile, stage.calls, gates(record)) == ("no-chat", 0, ["dcf", "nap", "aapf"])
 
 
-def test_a_denied_provider_is_not_asked_even_if_it_is_the_only_one() -> None:
+def test_x08_a_denied_provider_is_not_asked_even_if_it_is_the_only_one() -> None:
     stage = Stage([cloud("anthropic", "hello")], (LOCAL_ONLY,))
     record = stage.record()
     assert denial(record) == ("nap", "anthropic: provider 'anthropic' denied: nothing leaves the premises")
@@ -305,10 +305,40 @@ def test_an_agent_that_chats_on_the_premises_alone_is_held_to_it() -> None:
     )
 
 
+def test_who_is_out_of_an_agents_reach_is_passed_over_and_not_asked() -> None:
+    gate = claims_of(["homebody"])
+    claim = replace(gate.claims["homebody"].claim, boundary=Boundary.LOCAL)
+    stage = Stage([cloud("claude", "hello"), offline("as ever")], claims=gate.register(claim))
+    record = stage.record(replace(HELLO, agent="homebody"))
+    assert (record.actor.provider_id, len(stage.backends[0].asked)) == ("offline", 0)
+    (skipped,) = stage.trace()["skipped"]
+    assert (skipped["backend"], skipped["gate"]) == ("claude", "capability")
+
+
+def test_a_claim_holds_for_the_whole_of_a_call_however_long_that_takes() -> None:
+    class Slow(FakeBackend):
+        async def complete(self, *args: Any, **named: Any) -> Any:
+            stage.now_ms += 61_000
+            return await super().complete(*args, **named)
+
+    slow = Slow(profile_of("claude"), [BackendTimeout("claude", 60_000, 61_000)])
+    stage = Stage([slow, offline("as ever")])
+    assert stage.record().actor.provider_id == "offline"
+
+
 def test_where_nobody_can_be_asked_now_the_message_is_denied_and_counts_for_nothing() -> None:
     stage = Stage([cloud("claude", "hello")], closed={"claude": "its circuit is open"})
     assert denial(stage.record()) == ("pcsf", "claude: it cannot be asked now (unknown)")
     assert (stage.calls, stage.quotas.asked) == (0, [])
+
+
+def test_x22_who_is_turned_away_at_an_open_circuit_leaves_no_count_behind() -> None:
+    stage = Stage([cloud("claude", "hello")], closed={"claude": "its circuit is open"})
+    for _ in range(20):
+        assert stage.record().status is ActionStatus.DENIED
+    stage.capacity.closed = {}
+    assert stage.record().status is ActionStatus.OK
+    assert (stage.capacity.out, stage.calls) == (0, 1)
 
 
 def test_a_quota_is_counted_and_enforced() -> None:
@@ -329,7 +359,7 @@ def test_a_capacity_that_cannot_be_read_lets_nobody_pass() -> None:
 # --- failures -------------------------------------------------------------------------------------------------------
 
 
-def test_a_fallback_hides_no_failure() -> None:
+def test_cr004_a_fallback_hides_no_failure() -> None:
     stage = Stage([cloud("claude", Unavailable("claude", "overloaded")), offline("as ever")])
     record = stage.record()
     assert (record.status, record.actor.provider_id, record.error) == (ActionStatus.OK, "offline", "claude: overloaded")
@@ -346,7 +376,9 @@ def test_a_fallback_hides_no_failure() -> None:
         (RuntimeError("a bug"), ActionStatus.ERROR, "RuntimeError: a bug"),
     ],
 )
-def test_every_failure_ends_in_one_record(error: Exception, status: ActionStatus, reason: str) -> None:
+def test_x23_every_failure_ends_in_one_record_and_its_permit_is_handed_back(
+    error: Exception, status: ActionStatus, reason: str
+) -> None:
     stage = Stage([cloud("claude", error)])
     reply = stage.route()
     assert (reply.response, reply.record.status) == (None, status)
@@ -377,7 +409,7 @@ def test_who_does_not_stream_hears_nothing_before_the_end() -> None:
     assert line.heard == []
 
 
-def test_a_stream_that_is_cut_off_is_one_record_and_its_permit_is_handed_back() -> None:
+def test_s008_a_stream_that_is_cut_off_is_one_record_and_its_permit_is_handed_back() -> None:
     stage = Stage([cloud("claude", "one two three"), offline()])
     reply = stage.route(line=Line(patience=1))
     assert (reply.record.status, reply.record.actor.provider_id) == (ActionStatus.ERROR, "claude")

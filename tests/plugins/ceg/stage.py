@@ -10,7 +10,7 @@ from converge_core.context.keys import ContextKey
 from converge_core.governance.dilation import DilationField
 from converge_core.governance.resources import Observed
 from converge_core.llm.models import Models
-from converge_core.ports import CAPACITY, CLOCK, MODELS, Approver
+from converge_core.ports import CAPACITY, CLOCK, MODELS, Clock
 from converge_core.suggestors.catalog import Ports
 from converge_plugins.ceg.contract import ExecutionContract, ExecutionPlan
 from converge_plugins.ceg.executor import Run
@@ -19,10 +19,11 @@ from converge_plugins.ceg.graph import CEGraph
 from converge_plugins.ceg.nodes import Node, ResourceNode
 from converge_plugins.ceg.optimizer import PCSFOptimizer
 from converge_plugins.ceg.phases import PHASES, Phase
-from converge_plugins.ceg.state import House, Rulings, Sight, SystemState
+from converge_plugins.ceg.state import House, Sight, SystemState
 from converge_plugins.pcsf.memory import MemoryCapacityStore
 from converge_plugins.pcsf.registry import ProviderRegistry
 from tests.core.stage import Played, engine_of, play
+from tests.fakes.approver import Answer, FakeApprover
 
 WELL = Observed(1.0, 500)
 ROOMY: dict[str, Any] = {"max_cost": 10.0}
@@ -76,11 +77,6 @@ def rejections(plan: ExecutionPlan) -> dict[str, list[str]]:
     return {each.resource: [rule.value for rule, _ in each.rejections] for each in plan.candidates}
 
 
-def granted(graph: CEGraph) -> Rulings:
-    """Rulings by which nothing is in the way."""
-    return House().rule(graph, contract(), well(*(node.id for node in graph.of(ResourceNode))))
-
-
 def events(run: Run | CEGraph) -> list[str]:
     """The traces of a graph, in their order: what has happened to whom."""
     graph = run.graph if isinstance(run, Run) else run
@@ -117,7 +113,8 @@ def phases(
     **configs: dict[str, Any],
 ) -> list[Phase]:
     """All phases; ``configs`` are by the name of a phase, ``code`` is what can be loaded."""
-    ports = Ports().offer(CAPACITY, capacity).offer(CLOCK, time or Time())
+    clock: Clock = time or Time()
+    ports = Ports().offer(CAPACITY, capacity).offer(CLOCK, clock)
     if models is not None:
         ports.offer(MODELS, models)
 
@@ -140,15 +137,19 @@ def request(*nodes: Node, edges: Sequence[tuple[str, str, Any]] = (), **fields: 
     return context
 
 
-def converged(
-    made: Sequence[Phase], context: ContextState, approver: Approver | None = None, hitl: HitlPolicy | None = None
-) -> Played:
-    """Play a run of phases; with an approver every swap is asked about."""
-    if approver is not None and hitl is None:
-        hitl = HitlPolicy(gated_keys=(ContextKey.PROPOSALS,))
-    played = play(engine_of(*made, hitl_policy=hitl), context, approver=approver)
+def converged(made: Sequence[Phase], context: ContextState, answer: Answer | None = None) -> Played:
+    """Play a run of phases to where it converges, or waits for somebody; the first swap has the answer, if any."""
+    played = ended(made, context, answer)
     assert played.result.converged or played.result.pause is not None, played.result.stop_reason
     return played
+
+
+def ended(made: Sequence[Phase], context: ContextState, answer: Answer | None = None) -> Played:
+    """Play a run of phases to its end, whatever that is."""
+    if answer is None:
+        return play(engine_of(*made), context)
+    engine = engine_of(*made, hitl_policy=HitlPolicy(gated_keys=(ContextKey.PROPOSALS,)))
+    return play(engine, context, approver=FakeApprover({"proposals/swap:q:0": answer}))
 
 
 def said(played: Played, kind: type[FactPayload]) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -186,12 +187,13 @@ def test_a_difference_names_nodes_and_edges() -> None:
 
 def test_continuity_what_is_being_executed_is_neither_removed_nor_replaced() -> None:
     graph = graph_of(A, B, edges=[("a", "b", REQUIRES)]).activate("a", {})
-    for operation in (
+    operations: list[Callable[[], object]] = [
         lambda: graph.remove_node("a"),
         lambda: graph.swap_node("a", C),
         lambda: graph.remove_edge("a", "b", REQUIRES),
         lambda: graph.activate("a", {}),
-    ):
+    ]
+    for operation in operations:
         with pytest.raises(InvariantBroken) as error:
             operation()
         assert broken(error) is GraphInvariant.CONTINUITY
@@ -201,14 +203,15 @@ def test_continuity_what_is_being_executed_is_neither_removed_nor_replaced() -> 
 def test_trace_completeness_traces_are_neither_forged_nor_removed() -> None:
     graph = graph_of(A).activate("a", {})
     [trace] = graph.of(TraceNode)
-    for operation in (
+    operations: list[Callable[[], object]] = [
         lambda: graph.add_node(TraceNode(event=TraceEvent.COMPLETED, actor="a")),
         lambda: graph.remove_node(trace.id),
         lambda: graph.note(TraceEvent.COMPLETED, "a"),
         lambda: CEGraph((A,), active=("a",)),
         lambda: CEGraph(graph.nodes),
         lambda: CEGraph((*graph.nodes, TraceNode(event=TraceEvent.AUDITED, cause="elsewhere"))),
-    ):
+    ]
+    for operation in operations:
         with pytest.raises(InvariantBroken) as error:
             operation()
         assert broken(error) is GraphInvariant.TRACE_COMPLETENESS

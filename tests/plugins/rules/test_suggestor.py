@@ -158,6 +158,11 @@ def test_a_rule_may_cite_other_facts_too() -> None:
     assert fact.evidence == ("seeds/s1", "seeds/s2")
 
 
+def test_a_fact_that_is_cited_twice_is_evidence_once() -> None:
+    result = run(seeds({"amount": 600}), rule(reads=["seeds"], cite="seeds.map(s, s.key + '/' + s.id)"))
+    assert result.context.get(ContextKey.EVALUATIONS)[0].evidence == ("seeds/s1",)
+
+
 def test_a_rule_may_cite_nothing() -> None:
     (fact,) = run(seeds({"amount": 600}), rule(evidence=False)).context.get(ContextKey.EVALUATIONS)
     assert fact.evidence == ()
