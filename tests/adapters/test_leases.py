@@ -66,6 +66,26 @@ def test_td003_pruning_ends(tmp_path: Path) -> None:
     assert anyio.run(run) == 1
 
 
+def test_s005_what_ended_a_day_ago_is_purged_from_its_own_store_and_counted(tmp_path: Path) -> None:
+    async def run() -> None:
+        hour, hands = DAY_MS // 24, Hands()
+        own, other = (SqliteLeases(tmp_path / name, now=hands) for name in ("own.db", "other.db"))
+        for leases in (own, other):
+            hands.ms = 0
+            await leases.claim("active for 48 h", "ann", 100 * hour)
+            hands.ms = 23 * hour
+            await leases.claim("released 25 h ago", "ann", hour)
+            await leases.claim("released 23 h ago", "ann", 2 * hour)
+        hands.ms = 48 * hour
+        assert (await own.prune(), await own.prune()) == (1, 0)
+        assert await slots(own) == ["active for 48 h"]
+        await own.close()
+        await other.close()
+
+    anyio.run(run)
+    assert (rows(tmp_path / "own.db"), rows(tmp_path / "other.db")) == (2, 3)
+
+
 def test_the_leases_of_a_ledger_lie_beside_it() -> None:
     assert leases_path(Path("home/ledger.db")) == Path("home/ledger.leases.db")
 

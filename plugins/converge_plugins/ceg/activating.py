@@ -86,21 +86,21 @@ class Activator:
         )
         router = self._site.port(MODELS).router(names)
         try:
-            answer = await router.ask(self._request(course, data), task, course.ctx.allowance, note)
+            answer = await router.ask(self._request(course, contract, data), task, course.ctx.allowance, note)
         except Refused as error:
             raise Refusal(str(error)) from error
         except (RouteFailed, BackendError) as error:  # nobody has answered, or not within the limits
             return _attempts(notes, "") or [Activation(names[0], False, printable(str(error)))]
         return _attempts(notes, answer.text)
 
-    def _request(self, course: Course, data: Mapping[str, JsonValue]) -> BackendRequest:
+    def _request(self, course: Course, contract: ExecutionContract, data: Mapping[str, JsonValue]) -> BackendRequest:
         messages = [Message(MessageRole.SYSTEM, RULES), Message.user(course.request.payload.text)]
         if any(data.values()):
             messages.insert(1, Message.user(canonical(data)))
         return BackendRequest(
             intent_id=course.request.id,
             messages=tuple(messages),
-            budgets=self._config.budgets(),
+            budgets=self._config.budgets(contract.constraints.max_latency_ms),
             retry=RetryPolicy.no_retry(),
         )
 

@@ -111,6 +111,6 @@ class ExecuteConfig(_Section):
     max_tokens: int = Field(default=1024, ge=1, description="The longest answer of a model, in tokens.")
     timeout_ms: int = Field(default=60_000, ge=1, description="How long one attempt of a model may take.")
 
-    def budgets(self) -> BackendBudgets:
-        """Return the limits of one attempt."""
-        return BackendBudgets(self.max_tokens, latency_ceiling_ms=self.timeout_ms)
+    def budgets(self, max_latency_ms: float) -> BackendBudgets:
+        """Return the limits of one attempt under a contract of this latency."""
+        return BackendBudgets(self.max_tokens, latency_ceiling_ms=min(self.timeout_ms, int(max_latency_ms)))

@@ -275,6 +275,12 @@ class ExecutionPlan:
         return sum(step.dilated_latency_ms for step in self.steps)
 
     @property
+    def decision(self) -> str:
+        """The SHA-256 (hex) of what is to be done and why, whatever it costs: costs drift, and nothing comes of it."""
+        against = {each.resource: [list(rejection) for rejection in each.rejections] for each in self.candidates}
+        return digest_of([self.contract, self.graph, list(self.order), against, list(self.reasons), self.aborted])
+
+    @property
     def id(self) -> str:
         """The SHA-256 (hex) of the plan."""
         return digest_of(_PLAN.dump_python(self, mode="json"))

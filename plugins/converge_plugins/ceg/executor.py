@@ -57,15 +57,15 @@ class Activation:
 
 
 class Fingerprint(NamedTuple):
-    """What a tick is recognised by: digests of its state and of its plan."""
+    """What a tick is recognised by: digests of its state, and of what its plan has decided."""
 
     state: str
-    plan: str
+    decision: str
 
     @classmethod
     def of(cls, plan: ExecutionPlan) -> Fingerprint:
         """Return that of the tick in which a plan was made."""
-        return cls(plan.state, plan.id)
+        return cls(plan.state, plan.decision)
 
 
 class Conclusion(NamedTuple):

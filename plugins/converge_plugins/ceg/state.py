@@ -6,7 +6,8 @@ model, if somebody vouches for it.
 
 Each resource then comes to the gates of the house in their one order: the classification of what it would read, the
 authority that denies, the claim of what it is able to do, and the capacity of its provider. The claim is that of its
-node, and is verified by what was seen at this tick.
+node; it is true as far as its provider is known here, or somebody vouches for it, and the next gate says whether it can
+be asked now.
 """
 
 from __future__ import annotations
@@ -220,10 +221,10 @@ def _boundary(node: ResourceNode) -> Boundary:
 
 def _incapable(contract: ExecutionContract, state: SystemState, node: ResourceNode) -> str | None:
     is_model = node.resource_kind is ResourceKind.LLM
-    method = VerificationMethod.HEALTH_PROBE if is_model else VerificationMethod.ATTESTATION
+    method = VerificationMethod.ENV_CHECK if is_model else VerificationMethod.ATTESTATION
     claim = CapabilityClaim(node.id, node.provider, frozenset(node.capabilities), _boundary(node), method)
-    why = f"provider {node.provider!r} cannot be asked now" if is_model else "nobody vouches for it"
-    found = Verification(True) if state.reachable(node.id) else Verification(False, why)
+    why = f"provider {node.provider!r} is not known here" if is_model else "nobody vouches for it"
+    found = Verification(state.reachable(node.id) is not None, why)
     gate = CapabilityGate(claims={node.id: Registered(claim, found, state.at_ms)})
     return gate.check(node.id, _entitlements(contract, node), contract.tier, state.at_ms).objection
 
@@ -237,7 +238,7 @@ def _entitlements(contract: ExecutionContract, node: ResourceNode) -> frozenset[
 
 
 def _unreachable(state: SystemState, node: ResourceNode) -> str | None:
-    return None if state.reachable(node.id) is not False else f"provider {node.provider!r} is not routable"
+    return None if state.reachable(node.id) else f"provider {node.provider!r} cannot be asked now"
 
 
 def dilate(field: DilationField, resources: Iterable[ResourceNode], state: SystemState) -> DilationField:

@@ -220,3 +220,16 @@ def test_td005_digests_are_bounded_and_evictions_counted(tmp_path: Path) -> None
 
     assert found == [sha256(name.encode()).hexdigest() for name in names]
     assert (len(digests), digests.evictions) == (6, 14)
+
+
+def test_s004_the_digest_that_was_used_last_is_forgotten_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path, "a", "b", "c")
+    digests = walk.Digests(Clock(), bound=2)
+    for name in ("a", "b", "a", "c"):
+        digests.of(tmp_path, name)
+    monkeypatch.delattr(walk, "_pieces")  # only what is remembered can be told now
+
+    assert digests.of(tmp_path, "a") == sha256(b"a").hexdigest()
+    assert digests.of(tmp_path, "c") == sha256(b"c").hexdigest()
+    with pytest.raises(NameError):
+        digests.of(tmp_path, "b")

@@ -9,12 +9,13 @@ from converge_core import ContextState, FactPayload, HitlPolicy, ProposedFact, S
 from converge_core.context.keys import ContextKey
 from converge_core.governance.dilation import DilationField
 from converge_core.governance.resources import Observed
+from converge_core.llm.errors import NetworkFailed
 from converge_core.llm.models import Models
 from converge_core.ports import CAPACITY, CLOCK, MODELS, Clock
 from converge_core.suggestors.catalog import Ports
 from converge_plugins.ceg.contract import ExecutionContract, ExecutionPlan
-from converge_plugins.ceg.executor import Run
-from converge_plugins.ceg.facts import ExecutionRequest
+from converge_plugins.ceg.executor import ExecutionOutcome, Run
+from converge_plugins.ceg.facts import CompiledGraph, ExecutionRequest, ExecutionTrace
 from converge_plugins.ceg.graph import CEGraph
 from converge_plugins.ceg.nodes import Node, ResourceNode
 from converge_plugins.ceg.optimizer import PCSFOptimizer
@@ -24,8 +25,10 @@ from converge_plugins.pcsf.memory import MemoryCapacityStore
 from converge_plugins.pcsf.registry import ProviderRegistry
 from tests.core.stage import Played, engine_of, play
 from tests.fakes.approver import Answer, FakeApprover
+from tests.fakes.backend import FakeBackend, profile_of
 
 WELL = Observed(1.0, 500)
+FAR = NetworkFailed("a", "no route")
 ROOMY: dict[str, Any] = {"max_cost": 10.0}
 
 
@@ -155,3 +158,18 @@ def ended(made: Sequence[Phase], context: ContextState, answer: Answer | None = 
 def said(played: Played, kind: type[FactPayload]) -> list[Any]:
     """What the facts of a kind say, in their order."""
     return [fact.payload for fact in played.result.context.get(kind)]
+
+
+def backend(name: str, *answers: Any) -> FakeBackend:
+    return FakeBackend(profile_of(name), list(answers))
+
+
+def outcome(played: Played) -> ExecutionOutcome | None:
+    last: ExecutionTrace = said(played, ExecutionTrace)[-1]
+    return last.outcome
+
+
+def history(played: Played) -> list[str]:
+    """What has happened, by the last graph there is."""
+    traces, graphs = said(played, ExecutionTrace), said(played, CompiledGraph)
+    return events(traces[-1].graph if traces else graphs[-1].graph)

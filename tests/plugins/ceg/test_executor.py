@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from converge_core import MisuseError
-from converge_core.governance.hot_swap import SwapHysteresis
+from converge_core.governance.hot_swap import SwapHysteresis, SwapTrigger
 from converge_core.governance.resources import Observed
 from converge_plugins.ceg.contract import ExecutionContract, ExecutionStep
 from converge_plugins.ceg.executor import Activation, CEGExecutor, ExecutionOutcome, Look, Run, drive
@@ -19,6 +19,7 @@ from converge_plugins.ceg.nodes import (
     AuthorityNode,
     ConstraintNode,
     EdgeKind,
+    GraphError,
     IdentityScope,
     ResourceNode,
     Severity,
@@ -26,7 +27,7 @@ from converge_plugins.ceg.nodes import (
     TraceNode,
 )
 from converge_plugins.ceg.state import SystemState, observe
-from converge_plugins.ceg.swapping import SwapSettings
+from converge_plugins.ceg.swapping import Swap, SwapSettings, apply
 from tests.plugins.ceg.stage import WELL, Time, contract, events, graph_of, registry, resource, sights, well
 
 A, B, C = (resource(name) for name in "abc")
@@ -120,6 +121,12 @@ def test_x14_what_cannot_be_planned_yet_is_looked_at_as_long_as_something_change
     run = carried_out(graph_of(A), changing(sights({"a": dead}), sights({"a": Observed(0.0, 400)}), well("a")))
     assert (run.outcome, run.tick) == (COMPLETED, 2)
     assert events(run) == [*["swap_refused a", "infeasible"] * 2, "activated a", "completed a"]
+
+
+def test_x14_a_drift_of_costs_is_no_change() -> None:
+    fell = changing(well("a"), sights({"a": Observed(0.5, 500)}))
+    run = carried_out(graph_of(A), fell, held_to=contract(max_cost=0.9, max_ticks=20))
+    assert (run.outcome, run.tick) == (INFEASIBLE, 2)
 
 
 def test_x14_what_fails_stops_when_nothing_changes() -> None:
@@ -247,6 +254,20 @@ def test_x16_whoever_is_denied_by_an_authority_is_replaced_at_once() -> None:
     assert run.graph.traces()[0].detail.startswith("authority_revoked")
 
 
+def test_x16_who_stands_by_is_held_to_the_authority_of_the_place_that_it_would_fill() -> None:
+    law = AuthorityNode(id="law", identity_scope=IdentityScope.PUBLIC, policies=("local-only",))
+    graph = graph_of(A, law, edges=[("a", "law", EdgeKind.REQUIRES)])
+    run = carried_out(graph, always(well("a", "spare")), standby=(SPARE,))
+    assert (run.outcome, events(run)[0]) == (INFEASIBLE, "swap_refused a")
+
+
+def test_x16_somebody_who_has_been_unsteady_does_not_take_over() -> None:
+    was_dead = sights({"a": Observed(0.0, 500), "spare": Observed(0.0, 500)})
+    both = {"a": Observed(0.1, 500), "spare": WELL}
+    run = carried_out(graph_of(A), changing(was_dead, sights(both)), standby=(SPARE,))
+    assert "stability of spare 0.200 < 0.6" in [trace.detail for trace in run.graph.traces()][2]
+
+
 def test_x16_a_newcomer_that_fails_is_rolled_back_and_who_was_there_has_its_edges_again() -> None:
     rule = ConstraintNode(id="r", predicate="no_pii")
     graph = graph_of(A, rule, edges=[("a", "r", EdgeKind.REQUIRES)])
@@ -280,6 +301,13 @@ def test_x16_a_swap_can_be_rolled_back_in_the_middle_of_an_execution() -> None:
     assert back.graph.untraced() == graph_of(A)
     with pytest.raises(MisuseError, match="has not been swapped"):
         executor.rollback(back, "a")
+
+
+def test_a_swap_that_was_decided_before_somebody_else_took_over_is_refused() -> None:
+    registry = SwapSettings().registry(graph_of(A), (SPARE,))
+    for stale in (Swap("a", "x", "spare", SwapTrigger.MANUAL, ""), Swap("b", "a", "spare", SwapTrigger.MANUAL, "")):
+        with pytest.raises(GraphError, match="nobody can put 'spare' in the place of"):
+            apply(registry, stale, 0, 0)
 
 
 def test_nobody_is_replaced_in_the_last_tick() -> None:

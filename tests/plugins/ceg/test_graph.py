@@ -206,7 +206,7 @@ def test_trace_completeness_traces_are_neither_forged_nor_removed() -> None:
     operations: list[Callable[[], object]] = [
         lambda: graph.add_node(TraceNode(event=TraceEvent.COMPLETED, actor="a")),
         lambda: graph.remove_node(trace.id),
-        lambda: graph.note(TraceEvent.COMPLETED, "a"),
+        lambda: graph.note(TraceEvent.COMPLETED, "nobody"),
         lambda: CEGraph((A,), active=("a",)),
         lambda: CEGraph(graph.nodes),
         lambda: CEGraph((*graph.nodes, TraceNode(event=TraceEvent.AUDITED, cause="elsewhere"))),
@@ -234,6 +234,9 @@ def test_constraint_dominance_a_constraint_stays_while_something_is_executed_und
     with pytest.raises(InvariantBroken) as error:
         graph.remove_node("rule")
     assert broken(error) is GraphInvariant.CONSTRAINT_DOMINANCE
+    with pytest.raises(InvariantBroken) as error:
+        graph.swap_node("rule", ConstraintNode(id="lenient", predicate="p", severity=Severity.SOFT))
+    assert broken(error) is GraphInvariant.CONSTRAINT_DOMINANCE
 
 
 def test_a_soft_constraint_does_not_keep_anybody_from_being_activated() -> None:
@@ -245,6 +248,8 @@ def test_only_a_resource_can_be_executed_and_only_what_is_executed_can_end() -> 
         graph_of(RULE).activate("rule", {})
     with pytest.raises(GraphError, match="is not being executed"):
         graph_of(A).end("a", TraceEvent.COMPLETED)
+    with pytest.raises(GraphError, match="audited is no end of it"):
+        graph_of(A).activate("a", {}).end("a", TraceEvent.AUDITED)
 
 
 def test_bounded_determinism_two_nodes_of_one_id_are_no_graph() -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from converge_core.governance.actions import Gate, GatePassage
 from converge_core.governance.dilation import DilationField, Signals
 from converge_core.governance.negative_authority import AuthorityGate, NegativeAuthorityProfile
 from converge_core.governance.ranking import CostWeights
@@ -174,7 +175,7 @@ def test_x17_what_is_seen_later_replaces_what_was_seen_first() -> None:
 
 def test_a_provider_that_nobody_knows_cannot_be_reached() -> None:
     plan = plan_of(graph_of(A), state=observe([A], registry("b").snapshot(), 0))
-    assert plan.reasons == ("a: gates: ccf: the claim of 'a' is not verified: provider 'a' cannot be asked now",)
+    assert plan.reasons == ("a: gates: ccf: the claim of 'a' is not verified: provider 'a' is not known here",)
 
 
 def test_a_resource_whose_circuit_is_open_is_dead() -> None:
@@ -182,6 +183,22 @@ def test_a_resource_whose_circuit_is_open_is_dead() -> None:
     for _ in range(3):
         capacity.record_error("a", "no answer")
     assert "health" in rejections(plan_of(graph_of(A), state=observe([A], capacity.snapshot(), 0)))["a"]
+
+
+def test_a_resource_whose_circuit_is_open_is_turned_away_by_the_gate_of_capacity() -> None:
+    capacity = registry("a")
+    for _ in range(3):
+        capacity.record_error("a", "no answer")
+    rulings = House().rule(graph_of(A), contract(), observe([A], capacity.snapshot(), 0))
+    assert rulings.resources[0].passages[-1] == GatePassage(
+        gate=Gate.CAPACITY, denial="provider 'a' cannot be asked now"
+    )
+
+
+def test_who_would_read_what_is_too_closed_is_turned_away_by_the_first_gate() -> None:
+    graph = graph_of(A, MemoryNode(id="m"), edges=[("a", "m", EdgeKind.OBSERVES)])
+    [ruling] = House().rule(graph, contract(memory_policy="public"), well("a")).resources
+    assert [passage.gate for passage in ruling.passages] == [Gate.CLASSIFICATION]
 
 
 def test_a_tool_is_reached_if_somebody_vouches_for_it() -> None:
@@ -198,6 +215,7 @@ def test_a_tool_is_reached_if_somebody_vouches_for_it() -> None:
     ("node", "fields", "rule"),
     [
         (A, {"forbidden": ["a"]}, "allowed"),
+        (resource("a", provider="p"), {"forbidden": ["p"]}, "allowed"),
         (A, {"allowed": ["other"]}, "allowed"),
         (A, {"capabilities": ["vision"]}, "capabilities"),
         (A, {"determinism": True}, "determinism"),
@@ -276,6 +294,13 @@ def test_x13_a_constraint_blocks_until_it_holds() -> None:
     rule = ConstraintNode(id="r", predicate="no_pii", severity=Severity.SOFT)
     graph = graph_of(A, rule, edges=[("r", "a", BLOCKS)])
     assert rejections(plan_of(graph)) == {"a": ["blocks"]}
+    assert plan_of(graph, contract(labels=["public.news"])).feasible
+
+
+def test_x13_a_constraint_that_is_required_has_to_hold_whatever_its_severity() -> None:
+    rule = ConstraintNode(id="r", predicate="no_pii", severity=Severity.SOFT)
+    graph = graph_of(A, rule, edges=[("a", "r", REQUIRES)])
+    assert rejections(plan_of(graph)) == {"a": ["constraints"]}
     assert plan_of(graph, contract(labels=["public.news"])).feasible
 
 

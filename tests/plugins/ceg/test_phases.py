@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from converge_core import FactPayload, GateDecision
+from converge_core import FactPayload, Site
 from converge_core.governance.actions import ActionRecord, ActionStatus, Gate
-from converge_core.governance.hot_swap import SwapTrigger
-from converge_core.llm.errors import NetworkFailed, Refused
+from converge_core.llm.errors import Refused
+from converge_core.llm.models import Model
+from converge_core.llm.router import Candidate
+from converge_core.ports import SOURCE_DIGEST
+from converge_core.suggestors.catalog import Ports
 from converge_plugins.ceg.executor import CEGExecutor, ExecutionOutcome, drive
 from converge_plugins.ceg.facts import (
     CompiledGraph,
@@ -21,7 +25,6 @@ from converge_plugins.ceg.facts import (
     ObservedState,
     PlannedExecution,
     RuledConstraints,
-    SwapProposal,
     SwapReview,
 )
 from converge_plugins.ceg.nodes import (
@@ -35,23 +38,30 @@ from converge_plugins.ceg.nodes import (
     ResourceNode,
     Scope,
     Severity,
+    TraceEvent,
+    TraceNode,
 )
-from converge_plugins.ceg.phases import PHASES
+from converge_plugins.ceg.phases import PHASES, Phase
 from converge_plugins.ceg.projections import FeatureState
-from converge_plugins.ceg.swapping import Swap
 from tests.core.stage import Played
-from tests.fakes.approver import Answer
-from tests.fakes.backend import FakeBackend, profile_of
-from tests.plugins.ceg.stage import converged, ended, events, phases, registry, request, resource, said
+from tests.fakes.backend import FakeBackend, FakePrices
+from tests.plugins.ceg.stage import (
+    FAR,
+    backend,
+    converged,
+    ended,
+    history,
+    outcome,
+    phases,
+    registry,
+    request,
+    resource,
+    said,
+)
 from tests.plugins.llm.stage import models_of
 
 A, B = resource("a"), resource("b")
 TOOL = resource("t", resource_kind=ResourceKind.TOOL, external=False)
-FAR = NetworkFailed("a", "no route")
-
-
-def backend(name: str, *answers: Any) -> FakeBackend:
-    return FakeBackend(profile_of(name), list(answers))
 
 
 def asked(*backends: FakeBackend, capacity: Any = None, **fields: Any) -> Played:
@@ -60,17 +70,6 @@ def asked(*backends: FakeBackend, capacity: Any = None, **fields: Any) -> Played
     models = models_of(*backends, capacity=providers)
     nodes = [resource(each.profile.id) for each in backends]
     return converged(phases(providers, models), request(*nodes, **fields))
-
-
-def outcome(played: Played) -> ExecutionOutcome | None:
-    last: ExecutionTrace = said(played, ExecutionTrace)[-1]
-    return last.outcome
-
-
-def history(played: Played) -> list[str]:
-    """What has happened, by the last graph there is."""
-    traces, graphs = said(played, ExecutionTrace), said(played, CompiledGraph)
-    return events(traces[-1].graph if traces else graphs[-1].graph)
 
 
 def run_tool(*nodes: Any, code: Any = lambda asked: {"seen": asked["request"]}, **more: Any) -> Played:
@@ -159,6 +158,43 @@ def test_a_request_that_names_no_resource_is_compiled_with_the_models_of_the_int
         ("b", 100.0, 1e-6, True),
     ]
     assert history(played) == ["activated a", "completed a"]
+
+
+def test_of_equals_the_one_that_the_request_names_first_is_asked_unless_it_states_priorities() -> None:
+    for first, other, answers in (
+        (A, B, "a"),
+        (B, A, "b"),
+        (resource("a", priority=2), resource("b", priority=1), "b"),
+    ):
+        providers = registry("a", "b")
+        models = models_of(backend("a", "yes"), backend("b", "yes"), capacity=providers)
+        assert history(converged(phases(providers, models), request(first, other)))[0] == f"activated {answers}"
+
+
+def test_a_model_whose_price_nobody_knows_is_not_compiled() -> None:
+    providers, one = registry("a"), backend("a", "yes")
+    candidate = Candidate(one, FakePrices(frozenset({"a-1"})))
+    played = ended(phases(providers, replace(models_of(one, capacity=providers), models=[Model(candidate)])), request())
+    reason: Any = played.result.stop_reason
+    assert "nobody knows what 'a-1' costs" in reason.message
+
+
+def test_a_request_cannot_state_what_has_happened() -> None:
+    played = ended(phases(registry("a")), request(A, TraceNode(event=TraceEvent.SWAPPED)))
+    reason: Any = played.result.stop_reason
+    assert "is a trace of what has not happened" in reason.message
+
+
+def test_a_phase_that_runs_other_code_is_another_version() -> None:
+    [execute] = [spec for spec in PHASES if spec.name == "execute"]
+    config = execute.config.model_validate({"runs": {"t": "x:y"}})
+
+    def version(digest: str) -> str:
+        ports = Ports().offer(SOURCE_DIGEST, lambda reference: digest)
+        return Phase(execute, config, Site("ceg.execute", lambda reference: str, ports)).version
+
+    assert version("a" * 64) == "1+aaaaaaaaaaaa"
+    assert version("b" * 64) != version("a" * 64)
 
 
 def test_a_request_that_is_no_graph_fails_with_what_is_wrong() -> None:
@@ -261,12 +297,41 @@ def test_memories_reach_a_model_as_data_in_a_message_of_their_own() -> None:
     assert question.content == "why?"
 
 
+@pytest.mark.parametrize(("most", "ceiling"), [(700, 700), (100_000, 60_000)])
+def test_a_model_has_no_more_time_than_the_contract_and_the_configuration_give(most: int, ceiling: int) -> None:
+    one = backend("a", "yes")
+    asked(one, max_latency_ms=most)
+    assert one.asked[0].budgets.latency_ceiling_ms == ceiling
+
+
 def test_a_model_that_does_not_know_as_much_is_no_fallback() -> None:
     first, second, providers = backend("a", FAR), backend("b", "yes"), registry("a", "b")
     context = request(A, B, MemoryNode(id="m", content="private"), edges=[("a", "m", EdgeKind.OBSERVES)], max_ticks=1)
     played = converged(phases(providers, models_of(first, second, capacity=providers)), context)
     assert history(played) == ["activated a", "failed a"]
     assert second.asked == []
+
+
+def test_a_model_that_requires_what_was_not_executed_is_no_fallback() -> None:
+    first, second, providers = backend("a", FAR), backend("b", "yes"), registry("a", "b")
+    made = phases(
+        providers,
+        models_of(first, second, capacity=providers),
+        {"x:y": lambda asked: 42},
+        observe={"attested": ["t"]},
+        execute={"runs": {"t": "x:y"}},
+    )
+    played = converged(made, request(A, B, TOOL, edges=[("b", "t", EdgeKind.REQUIRES)], max_ticks=1))
+    assert history(played) == ["activated a", "failed a"]
+    assert second.asked == []
+
+
+def test_what_was_seen_at_earlier_ticks_counts_as_instability() -> None:
+    capacity = registry("a")
+    capacity.record_success("a", 500)
+    played = asked(backend("a", FAR, "at last"), capacity=capacity)
+    assert [dict(review.instability)["a"] for review in said(played, SwapReview)] == pytest.approx([0, 0.1])
+    assert said(played, PlannedExecution)[1].plan.candidates[0].terms.instability == pytest.approx(0.01)
 
 
 # --- Running code ---------------------------------------------------------------------------------------------------
@@ -289,6 +354,14 @@ def test_a_model_is_given_what_the_tool_it_requires_has_said() -> None:
     played = converged(made, request(A, TOOL, edges=[("a", "t", EdgeKind.REQUIRES)]))
     assert history(played) == ["activated t", "completed t", "activated a", "completed a"]
     assert '"said":{"t":{"output":42}}' in one.asked[0].messages[1].content
+
+
+def test_a_model_is_not_asked_when_the_tool_it_requires_has_failed() -> None:
+    one, providers = backend("a", "yes"), registry("a")
+    made = phases(providers, models_of(one, capacity=providers), observe={"attested": ["t"]})
+    played = converged(made, request(A, TOOL, edges=[("a", "t", EdgeKind.REQUIRES)], max_ticks=1))
+    assert history(played) == ["activated t", "failed t"]
+    assert one.asked == []
 
 
 def test_code_that_raises_or_says_no_json_has_failed() -> None:
@@ -391,82 +464,6 @@ def test_every_activation_is_on_record_with_the_gates_it_has_passed() -> None:
     assert records[1].output_summary == "from b"
 
 
-# --- Swaps ----------------------------------------------------------------------------------------------------------
-
-DEAR = resource("a", role="r", cost_per_token=0.02)
-CHEAP = resource("b", role="r", cost_per_token=0.0)
-
-
-def swapped(answer: Answer | None, *answers: Any) -> Played:
-    """A request whose resource is too dear, with another on standby; answers are those of ``b``."""
-    providers = registry("a", "b")
-    models = models_of(backend("a", "from a"), backend("b", *(answers or ("from b",))), capacity=providers)
-    rule = ConstraintNode(id="k", predicate="no_pii")
-    context = request(DEAR, CHEAP, rule, edges=[("a", "k", EdgeKind.REQUIRES)], labels=["ops.load"])
-    return converged(phases(providers, models), context, answer)
-
-
-def test_a_swap_is_a_proposal_and_is_made_once_somebody_agrees() -> None:
-    played = swapped(lambda gate: GateDecision.approve(gate, "ann"))
-    assert [fact.swap.trigger for fact in said(played, SwapProposal)] == [SwapTrigger.COST_SPIKE]
-    assert history(played) == ["swapped b", "activated b", "completed b"]
-    assert said(played, CompiledGraph)[-1].graph.requirements_of("b") == ("k",)
-    assert [node.id for node in said(played, CompiledGraph)[-1].standby] == ["a"]
-
-
-def test_nothing_is_planned_while_a_swap_waits_for_an_answer() -> None:
-    played = swapped(lambda gate: GateDecision.defer(gate, "ann"))
-    assert played.result.pause is not None
-    assert said(played, PlannedExecution) == []
-
-
-def test_a_swap_that_is_turned_down_is_not_made_and_not_asked_for_again() -> None:
-    played = swapped(lambda gate: GateDecision.reject(gate, "ann", "no"))
-    assert said(played, SwapProposal) == []
-    assert outcome(played) is ExecutionOutcome.INFEASIBLE
-    assert [len(review.swaps) for review in said(played, SwapReview)] == [1, 0]
-
-
-def test_whoever_is_asked_about_a_swap_may_name_another_one() -> None:
-    third = resource("c", role="r", cost_per_token=0.001)
-    providers = registry("a", "b", "c")
-    models = models_of(backend("a"), backend("b"), backend("c", "from c"), capacity=providers)
-    swap = Swap(role="r", old="a", new="c", trigger=SwapTrigger.MANUAL, reason="it is known to us")
-    wanted = SwapProposal(request="q", tick=0, swap=swap)
-    made = phases(providers, models)
-    played = converged(made, request(DEAR, CHEAP, third), lambda gate: GateDecision.edit(gate, "ann", wanted))
-    assert history(played) == ["swapped c", "activated c", "completed c"]
-
-
-def test_a_swap_for_somebody_who_cannot_take_over_is_refused() -> None:
-    wrong = SwapProposal(
-        request="q", tick=0, swap=Swap(role="r", old="a", new="nobody", trigger=SwapTrigger.MANUAL, reason="x")
-    )
-    played = ended(phases(registry("a", "b")), request(DEAR, CHEAP), lambda gate: GateDecision.edit(gate, "ann", wrong))
-    reason: Any = played.result.stop_reason
-    assert "there is no resource 'nobody'" in reason.message
-
-
-def test_without_a_gate_a_swap_is_made_at_once() -> None:
-    assert history(swapped(None)) == ["swapped b", "activated b", "completed b"]
-
-
-def test_x16_a_newcomer_that_fails_is_put_back_by_a_proposal_of_its_own() -> None:
-    played = swapped(None, FAR)
-    proposals = [(fact.swap.old, fact.swap.new, fact.swap.rollback) for fact in said(played, SwapProposal)]
-    assert proposals == [("a", "b", False), ("b", "a", True)]
-    assert history(played)[:4] == ["swapped b", "activated b", "failed b", "swapped a"]
-    assert said(played, CompiledGraph)[-1].graph.requirements_of("a") == ("k",)
-
-
-def test_x15_x16_the_settings_of_swaps_are_those_of_the_configuration() -> None:
-    providers = registry("a", "b")
-    models = models_of(backend("a", "from a"), backend("b", "from b"), capacity=providers)
-    made = phases(providers, models, swap={"cost_tolerance": 1000})
-    played = converged(made, request(DEAR, CHEAP, max_cost=20))
-    assert history(played) == ["activated a", "completed a"]
-
-
 # --- Dilation and projections ---------------------------------------------------------------------------------------
 
 
@@ -475,6 +472,14 @@ def test_the_field_goes_on_from_tick_to_tick() -> None:
     capacity.record_success("a", 500)
     played = asked(backend("a", FAR, "at last"), capacity=capacity)
     assert [dict(fact.nodes)["a"].value for fact in said(played, Dilated)] == pytest.approx([0.5, 1.0])
+
+
+def test_a_resource_that_dwells_in_dilation_for_too_long_collapses() -> None:
+    providers = registry("a")
+    models = models_of(backend("a", FAR, FAR), capacity=providers)
+    made = phases(providers, models, dilate={"max_dwell_ticks": 1, "dwell_threshold": 0.9})
+    played = converged(made, request(A, max_ticks=2))
+    assert [dict(fact.nodes)["a"].value for fact in said(played, Dilated)] == [1.0, 0.1]
 
 
 def test_td009_a_projection_is_shown_once_its_resource_is_known_to_be_well() -> None:
@@ -493,6 +498,21 @@ def test_td009_a_projection_is_shown_once_its_resource_is_known_to_be_well() -> 
     capacity.record_error("a", "x")
     capacity.record_error("a", "x")
     assert shown(capacity).state is FeatureState.INACTIVE
+
+
+def test_a_projection_whose_resource_is_no_longer_in_the_plan_is_suspended() -> None:
+    providers = registry("a")
+    made = phases(
+        providers,
+        models_of(backend("a", FAR, FAR, FAR), capacity=providers),
+        {"x:y": lambda asked: 42},
+        observe={"attested": ["t"]},
+        execute={"runs": {"t": "x:y"}},
+    )
+    panel, edges = ProjectionNode(id="panel"), [("a", "t", EdgeKind.REQUIRES), ("t", "panel", EdgeKind.PROJECTS_TO)]
+    played = converged(made, request(A, TOOL, panel, edges=edges))
+    states = [trace.projections[0].state for trace in said(played, ExecutionTrace)]
+    assert states == [*[FeatureState.ACTIVE] * 3, *[FeatureState.SUSPENDED] * 2]
 
 
 # --- Determinism ----------------------------------------------------------------------------------------------------
