@@ -184,9 +184,9 @@ def test_s001_there_is_one_class_for_each_of_these(ending: str, names: set[str])
 def test_td001_runs_and_chats_are_given_one_registry(desk: Desk) -> None:
     session = Session(third_party=False)
     loop, router = session.ports({}), session.ports({"tenant": "other"})
-    for port in (CAPACITY, PROVIDERS, QUOTAS):
-        assert loop.find(port) is session.capacity
-        assert router.find(port) is session.capacity
+    assert loop.find(CAPACITY) is router.find(CAPACITY) is session.capacity
+    assert loop.find(PROVIDERS) is router.find(PROVIDERS) is session.capacity
+    assert loop.find(QUOTAS) is router.find(QUOTAS) is session.capacity
 
 
 def test_td001_a_failure_that_one_process_records_is_in_the_snapshot_of_the_next(desk: Desk) -> None:

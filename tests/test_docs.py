@@ -125,5 +125,69 @@ def test_every_link_leads_somewhere(page: Path) -> None:
             assert path or anchor in anchors, target
 
 
+TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES}
+CLASSES = {node.name for tree in TREES.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+ORIGINAL = {*(ROOT / "docs/seed-names.txt").read_text(encoding="utf-8").split(), "AgentRefused", "PromotionRejected"}
+WRITTEN = [page for page in PAGES if page.parent != REFERENCE or page.name == "settings.md"]
+
+WORLD = {
+    *("API", "CEL", "CI", "GPT", "HTTP", "ISO", "JSON", "MB", "README", "RFC", "SHA", "SLA", "SPDX", "URL", "YAML"),
+    *("EU", "EUR", "US", "USD"),
+    *("DELETE", "FULL", "NO", "NORMAL", "SQL", "UPDATE"),
+    *("AMD", "CLIPS", "DBOS", "EPYC"),
+}
+"""What is written in capitals everywhere; the abbreviations of this house are in its code."""
+
+
+def _metavars(command: click.Command) -> set[str]:
+    """What the command line calls what is to be put in the place of something."""
+    words = {parameter.make_metavar(click.Context(command)) for parameter in command.params}
+    return {found for word in words for found in re.findall(r"[A-Z]{2,}", word)}
+
+
+def _abbreviations() -> set[str]:
+    """Abbreviations that begin the name of a class (`PCSFOptimizer`), or that the command line asks for."""
+    words = {found for name in CLASSES for found in re.findall(r"^[A-Z]{2,}(?=[A-Z][a-z])", name)}
+    for name in COMMANDS:
+        command = main.get_command(click.Context(main), name)
+        assert command is not None
+        words |= _metavars(command)
+    return words
+
+
+def unknown_names(text: str) -> set[str]:
+    """Return the abbreviations in the prose of a page, and the classes in its code, that nothing here has."""
+    blocks = "\n".join(re.findall(r"^```.*?^```", text, re.M | re.S))
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
+    named = set(re.findall(r"`([A-Z][a-z]+(?:[A-Z][a-z]+)+)\b[^`\n]*`", prose))
+    shouted = set(re.findall(r"(?<![\w-])[A-Z]{2,}(?![\w-]|\.\w)", re.sub(r"`[^`]*`|\]\([^)]*\)", "", prose)))
+    own = set(re.findall(r"^class (\w+)", blocks, re.M))
+    return (named - CLASSES - ORIGINAL - own) | (shouted - WORLD - _abbreviations())
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda path: str(path.relative_to(ROOT)))
+def test_s006_a_page_speaks_of_nothing_that_does_not_exist(page: Path) -> None:
+    assert unknown_names(page.read_text(encoding="utf-8")) == set()
+
+
+@pytest.mark.parametrize(
+    ("text", "unknown"),
+    [
+        ("Decided by CEG and ESF.", {"ESF"}),
+        ("A `ProviderRegistry` and an `EngineStateField` hold it.", {"EngineStateField"}),
+        ("As `ESF` it is code, and in a block it is not read:\n```text\nESF\n```\n", set()),
+    ],
+)
+def test_s006_a_name_that_nothing_has_is_noticed(text: str, unknown: set[str]) -> None:
+    assert unknown_names(text) == unknown
+
+
+def test_s006_a_name_is_known_as_long_as_something_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert unknown_names("`PCSFOptimizer` plans by PCSF.") == set()
+    left = {name for name in CLASSES if not name.startswith("PCSF")}
+    monkeypatch.setitem(globals(), "CLASSES", left)
+    assert unknown_names("`ProviderRegistry` plans by PCSF.") == {"PCSF"}
+
+
 def _anchor(title: str) -> str:
     return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")

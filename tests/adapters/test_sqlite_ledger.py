@@ -14,7 +14,7 @@ from converge_adapters.ledgers import sqlite as store
 from converge_adapters.ledgers.migrations import MIGRATIONS
 from converge_adapters.ledgers.sqlite import SqliteLedger
 from converge_adapters.testing.ledgers import head_of, note, notes, raised
-from converge_core.errors import LedgerCorrupt, LedgerError, MisuseError
+from converge_core.errors import LedgerConflict, LedgerCorrupt, LedgerError, MisuseError
 from converge_core.ledger.events import Entry
 from converge_core.ledger.merkle import root_of
 
@@ -408,6 +408,43 @@ def corrupt(path: Path, task: Callable[[SqliteLedger], Awaitable[object]]) -> Le
     [error] = errors
     assert error.run_id == "run"
     return error
+
+
+@pytest.mark.parametrize(
+    "statement", ["DELETE FROM entries WHERE seq = 2", "UPDATE entries SET leaf_hash = zeroblob(32) WHERE seq = 2"]
+)
+def test_x20_a_run_whose_end_is_corrupt_is_not_begun_again(statement: str, filled: Path) -> None:
+    async def begin_again(ledger: SqliteLedger) -> None:
+        await raised(LedgerConflict, ledger.create_run("run"))
+        await raised(LedgerConflict, ledger.append("run", 0, [note("genesis")]))
+
+    tamper(filled, statement)
+    use(filled, begin_again)
+
+
+def test_td010_a_run_is_a_log_of_its_own_and_only_the_one_that_was_changed_is_corrupt(path: Path) -> None:
+    runs = [f"run-{number}" for number in range(10)]
+
+    async def fill(ledger: SqliteLedger) -> None:
+        for run_id in runs:
+            await ledger.create_run(run_id)
+            await ledger.append(run_id, 0, notes(0, FILLED))
+
+    async def check(ledger: SqliteLedger) -> None:
+        for run_id in runs:
+            if run_id == "run-7":
+                error = await raised(LedgerCorrupt, ledger.head(run_id))
+                assert (error.run_id, error.sequence) == (run_id, 1)
+            else:
+                assert (await ledger.head(run_id)).size == FILLED
+
+    use(path, fill)
+    tamper(
+        path,
+        "PRAGMA ignore_check_constraints = ON",
+        "UPDATE entries SET leaf_hash = zeroblob(31) WHERE run_id = 'run-7' AND seq = 1",
+    )
+    use(path, check)
 
 
 @pytest.mark.parametrize("column", ["kind", "body", "recorded_at"])

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from converge_cli.commands import providers
 from converge_cli.exit_codes import ExitCode
 from converge_cli.session import Session
 from tests.cli.desk import Desk
@@ -26,7 +25,7 @@ def watched(desk: Desk, monkeypatch: pytest.MonkeyPatch, *between: Callable[[Ses
             raise KeyboardInterrupt from None
         happen(elsewhere)
 
-    monkeypatch.setattr(providers.time, "sleep", pause)
+    monkeypatch.setattr("converge_cli.commands.providers.time.sleep", pause)
     sent = desk.call("providers", "--watch", "--json", code=ExitCode.INTERRUPTED).stdout.splitlines()
     return [json.loads(line) for line in sent]
 

@@ -116,6 +116,16 @@ def test_s009_a_failing_phase_holds_and_the_exit_code_says_so(converge: Converge
     assert converge.json("show", held["run_id"], "--key", "strategies")["facts"] == []
 
 
+def test_x26_what_the_ring_disputes_fails_the_phase_that_reads_it(converge: Converge, small: Path) -> None:
+    (small / "deny_imports.toml").write_text("# changed, and not committed\n", encoding="utf-8")
+
+    held = converge.json("run", INTENT, "--yes", *on(small, "suggestors.12.with.needed=3"), code=8)
+
+    said = receipt(converge, held)
+    assert {phase["phase"]: phase["status"] for phase in said["phases"]}["validated"] == "fail"
+    assert "validated failed (1 issue)" in said["reasons"]
+
+
 def test_x21_a_receipt_names_the_one_before_it_in_the_ledger(converge: Converge, small: Path) -> None:
     first = converge.json("run", INTENT, "--yes", *on(small))
     (small / "CHANGELOG.md").unlink()
