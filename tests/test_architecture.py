@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import subprocess
 import sys
@@ -38,7 +39,7 @@ from converge_core import (
 from converge_core.context.state import Context
 from converge_core.llm.models import Models
 from converge_core.ports import CAPACITY, MODELS, QUOTAS
-from tests.cli.desk import Desk, intent
+from tests.cli.desk import PATHS, Desk, intent
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("core", "plugins", "adapters", "cli")
@@ -99,10 +100,11 @@ class Imported(NamedTuple):
 
 @pytest.fixture(scope="module")
 def imported(tmp_path_factory: pytest.TempPathFactory) -> Imported:
-    desk = Desk(tmp_path_factory.mktemp("fresh"))
+    folder = tmp_path_factory.mktemp("fresh")
     command = [sys.executable, "-B", "-c", IMPORT_EVERYTHING]
-    done = subprocess.run(command, cwd=desk.folder, env=desk.variables(), capture_output=True, text=True, check=True)
-    assert list(desk.folder.iterdir()) == []
+    environment = {"PYTHONPATH": os.pathsep.join(PATHS)}  # nothing that the imports of this process may have left there
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
+    assert list(folder.iterdir()) == []
     return Imported(**json.loads(done.stdout))
 
 

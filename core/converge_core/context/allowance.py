@@ -165,6 +165,10 @@ class Allowance:
                 self._left[place] = left - sign * amount
 
 
+UNLIMITED = Allowance()
+"""Nothing is counted down here, so all who have no limit share it; each spends through a hand of its own."""
+
+
 class Reservation:
     """A part of an allowance set aside for one call; settle it with what was really used, or release it."""
 

@@ -15,7 +15,7 @@ from operator import attrgetter
 from typing import Generic, Self, TypeVar, cast, overload
 
 from converge_core.context.admission import AdmissionReceipt, AdmissionRequest
-from converge_core.context.allowance import Allowance
+from converge_core.context.allowance import NOTHING, UNLIMITED, Allowance, Usage
 from converge_core.context.facts import AnyFact, AnyProposal, Fact, ProposedFact, fact_ref
 from converge_core.context.keys import ContextKey
 from converge_core.context.payloads import FactPayload, TextPayload
@@ -29,7 +29,6 @@ Selector = ContextKey | type[FactPayload] | tuple[ContextKey, type[FactPayload]]
 """What a suggestor may read by: a key, a payload class, or both."""
 
 _promoted_at = attrgetter("promotion.lamport")
-_UNLIMITED = Allowance()
 
 
 class FactView(Sequence[Fact[T_co]], Generic[T_co]):
@@ -69,14 +68,27 @@ class FactView(Sequence[Fact[T_co]], Generic[T_co]):
 class Context:
     """A read-only view of the facts up to `version`, as one suggestor or invariant is given it."""
 
-    __slots__ = ("_log", "_notes", "_since", "allowance", "version")
+    __slots__ = ("_allowance", "_hand", "_log", "_notes", "_since", "version")
 
-    def __init__(self, log: FactLog, version: int, since: int = 0, allowance: Allowance = _UNLIMITED) -> None:
+    def __init__(self, log: FactLog, version: int, since: int = 0, allowance: Allowance = UNLIMITED) -> None:
         self._log = log
         self._since = since
         self.version = version
-        self.allowance = allowance
-        self._notes: list[Mapping[str, JsonValue]] | None = None
+        self._allowance = allowance
+        self._hand: Allowance | None = None
+        self._notes: tuple[Mapping[str, JsonValue], ...] = ()
+
+    @property
+    def allowance(self) -> Allowance:
+        """This call's own hand on what the calls of its cycle may spend; made when it is first asked for."""
+        if self._hand is None:
+            self._hand = self._allowance.share()
+        return self._hand
+
+    @property
+    def used(self) -> Usage:
+        """What was settled or set aside through `allowance`."""
+        return NOTHING if self._hand is None else self._hand.used
 
     def note(self, record: Mapping[str, JsonValue]) -> None:
         """Leave a record of how the call goes, such as which model was asked: it enters the ledger with the effect.
@@ -85,14 +97,12 @@ class Context:
         CanonicalError for what is not JSON.
         """
         canonical(record)
-        if self._notes is None:
-            self._notes = []
-        self._notes.append(record)
+        self._notes += (record,)
 
     @property
     def notes(self) -> tuple[Mapping[str, JsonValue], ...]:
         """The records left so far."""
-        return tuple(self._notes or ())
+        return self._notes
 
     @overload
     def get(self, key: ContextKey) -> FactView[FactPayload]: ...

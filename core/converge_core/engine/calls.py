@@ -102,19 +102,26 @@ class Call:
 
         What it has spent is spent, and what it had set aside may be.
         """
-        usage, trace = self.context.allowance.used, self.context.notes
+        usage, trace = self.context.used, self.context.notes
         return Outcome(self.cycle, self.name, usage=usage, failure=Failure(code, printable(reason)), trace=trace)
 
     def _encoded(self, effect: AgentEffect) -> Outcome:
-        proposals, usage = tuple(effect.proposals), effect.usage
-        if not isinstance(usage, Usage) or not all([isinstance(p, ProposedFact) for p in proposals]):
-            return self.failed("invalid_output", "an effect holds proposals (ProposedFact) and a Usage, nothing else")
-        by, limit, provenance = self.suggestor.name, self.max_payload_bytes, self.suggestor.provenance
-        drafts = [draft(proposal, by, self.payloads, limit, provenance) for proposal in proposals]
-        used = self.context.allowance.used
+        by, usage, ctx = self.suggestor.name, effect.usage, self.context
+        payloads, limit, provenance = self.payloads, self.max_payload_bytes, self.suggestor.provenance
+        drafts = []
+        for proposal in effect.proposals:
+            if not isinstance(proposal, ProposedFact):
+                return self._no_effect()
+            drafts.append(draft(proposal, by, payloads, limit, provenance))
+        if usage is not NOTHING and not isinstance(usage, Usage):
+            return self._no_effect()
+        used = ctx.used
         if used is not NOTHING:
             usage = usage.at_least(used)
-        return Outcome(self.cycle, by, tuple(drafts), usage, None, self.context.notes)
+        return Outcome(self.cycle, by, tuple(drafts), usage, None, ctx.notes)
+
+    def _no_effect(self) -> Outcome:
+        return self.failed("invalid_output", "an effect holds proposals (ProposedFact) and a Usage, nothing else")
 
     def _failed_by(self, error: Exception) -> Outcome:
         if isinstance(error, BudgetRefused):

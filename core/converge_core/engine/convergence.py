@@ -26,7 +26,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from converge_core.context.admission import AdmissionReceipt, AdmissionRequest
-from converge_core.context.allowance import NOTHING, Allowance, Usage
+from converge_core.context.allowance import NOTHING, UNLIMITED, Allowance, Usage
 from converge_core.context.facts import ENGINE, Actor, ActorKind, AnyFact, diagnostic, fact_ref
 from converge_core.context.state import Context, ContextState
 from converge_core.context.wire import fact_to_json
@@ -80,6 +80,7 @@ class Convergence:
         self._desk = Desk(setup, run_id)
         self._judge = Judge(setup, self._record, self._desk)
         self._late: list[tuple[Judged, Sanction | None]] = []
+        self._allowance = UNLIMITED
         self._awaited: dict[str, Call] = {}
         self._outcomes: dict[str, Outcome] = {}
         self._answered = False
@@ -315,8 +316,9 @@ class Convergence:
                 continue
             failures = self._summon()
             if awaited := self._awaited:
-                while missing := [call for name, call in awaited.items() if name not in self._outcomes]:
-                    yield Execute(self._record.cycle, tuple(missing), missing[0].context.allowance)
+                while len(self._outcomes) < len(awaited):
+                    missing = tuple([call for name, call in awaited.items() if name not in self._outcomes])
+                    yield Execute(self._record.cycle, missing, self._allowance)
                 changed = yield from self._merge(self._take_in(failures), failures)
             else:
                 changed = bool(failures) and (yield from self._merge((), failures))
@@ -419,15 +421,18 @@ class Convergence:
     def _summon(self) -> list[tuple[str, Failure]]:
         """Await the calls of this cycle, in registration order; return whose ``accepts`` could not answer."""
         limit = self.budget.max_suggestors_per_cycle
-        summons = self._roster.summon(self._record.cycle, self._judge.log, self._allowance(), limit)
+        self._allowance = self._left()
+        summons = self._roster.summon(self._record.cycle, self._judge.log, self._allowance, limit)
         for name, code in summons.skipped:
             self._record.emit(events.SuggestorSkipped(cycle=self.cycles, suggestor=name, code=code))
         self._awaited, self._outcomes = summons.calls, {}
         return summons.failures
 
-    def _allowance(self) -> Allowance:
-        """What the calls of this cycle may spend, all together."""
+    def _left(self) -> Allowance:
+        """What the calls of a cycle may spend, all together."""
         tokens, cost = self.budget.max_tokens, self.budget.max_cost_microusd
+        if tokens is None and cost is None:
+            return UNLIMITED
         return Allowance(
             None if tokens is None else max(0, tokens - self.usage.tokens),
             None if cost is None else max(0, cost - self.usage.cost_microusd),
@@ -448,8 +453,7 @@ class Convergence:
                 self._roster.has_read(name, version)
             else:
                 failures.append((name, outcome.failure))
-            for item in outcome.drafts:
-                proposed.append((item, None))
+            proposed += [(item, None) for item in outcome.drafts]
         return proposed
 
     # --- what is proposed -------------------------------------------------------------------------------------------

@@ -1,9 +1,9 @@
 """Who is woken by what: from the kinds of new facts to the suggestors that depend on them.
 
-A fact is of one *kind*: the pair of its key and its payload class. A suggestor is woken by a key, by a payload class, or
-by the pair of both, so a change wakes those who can use it and nobody else; what a cycle costs does not depend on how
-many suggestors are registered. Whom a kind wakes is worked out when it first comes up, and then known to every run of
-the engine.
+A fact is of one *kind*: the pair of its key and its payload class. A suggestor is woken by a key, by a payload class,
+or by the pair of both, so a change wakes those who can use it and nobody else; what a cycle costs does not depend on
+how many suggestors are registered. Whom a kind wakes is worked out when it first comes up, and then known to every run
+of the engine.
 """
 
 from __future__ import annotations

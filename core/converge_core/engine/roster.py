@@ -34,7 +34,7 @@ class Roster:
         self._lineup = lineup
         self._benched: set[int] = set()
         self._waiting: set[int] = set()
-        self._read: dict[int, int] = {}
+        self._read: dict[str, int] = {}
         self._seen = 0
         """The Lamport time up to which facts have woken whom they wake."""
 
@@ -49,24 +49,25 @@ class Roster:
 
     def has_read(self, name: str, version: int) -> None:
         """Note up to which Lamport time a suggestor has read: that is where its ``fresh`` begins the next time."""
-        self._read[self._setup.positions[name]] = version
+        self._read[name] = version
 
     def summon(self, cycle: int, log: FactLog, allowance: Allowance, limit: int | None) -> Summons:
         """Return whom this cycle asks; ``limit`` is the most suggestors it may ask."""
         setup, version = self._setup, len(log.all)
         bench = self._lineup.bench(log)
-        summons, calls = Summons(), {}
+        summons, read = Summons(), self._read
+        calls = summons.calls
         for position in self._candidates(log, bench, limit):
             registration = setup.suggestors[position]
             name, suggestor = registration.name, registration.suggestor
-            if not setup.is_active(registration):
+            if registration.pack is not None and not setup.is_active(registration):
                 summons.skipped.append((name, "pack_inactive"))
                 continue
             if name in bench:  # what woke it is still new to it when a later decision selects it
                 self._benched.add(position)
                 summons.skipped.append((name, "not_in_formation"))
                 continue
-            ctx = Context(log, version, self._read.get(position, 0), allowance.share())
+            ctx = Context(log, version, read.get(name, 0), allowance)
             try:
                 accepts = suggestor.accepts(ctx)
             except Exception as error:  # one that cannot even say whether it wants to run has failed
@@ -76,13 +77,13 @@ class Roster:
             if not accepts:
                 continue
             if limit is not None and len(calls) >= limit:
-                if position not in self._read or self._read[position] < version:  # else it has nothing to wait for
+                if name not in read or read[name] < version:  # else it has nothing to wait for
                     self._waiting.add(position)
                 summons.skipped.append((name, "suggestors_per_cycle"))
                 continue
-            calls[position] = Call(cycle, suggestor, ctx, setup.payloads, setup.max_payload_bytes)
-        places = calls if limit is None else sorted(calls)  # those who had to wait were asked before their turn
-        summons.calls = {setup.suggestors[position].name: calls[position] for position in places}
+            calls[name] = Call(cycle, suggestor, ctx, setup.payloads, setup.max_payload_bytes)
+        if limit is not None:  # those who had to wait were asked before their turn
+            summons.calls = {name: calls[name] for name in sorted(calls, key=setup.positions.__getitem__)}
         return summons
 
     def _candidates(self, log: FactLog, bench: frozenset[str], limit: int | None) -> list[int]:

@@ -85,8 +85,8 @@ class MerkleLog:
         if not isinstance(leaf, bytes) or len(leaf) != DIGEST_SIZE:
             raise MisuseError(f"a leaf of a Merkle log is a hash of {DIGEST_SIZE} bytes, not {leaf!r:.80}")
         node, carry, peaks = leaf, self._size, self._peaks
-        while carry & 1:
-            node = sha256(b"\x01" + peaks.pop() + node).digest()  # node_hash, without the call: every entry comes by here
+        while carry & 1:  # every entry comes by here, so the hash is that of node_hash without the call
+            node = sha256(b"\x01" + peaks.pop() + node).digest()
             carry >>= 1
         peaks.append(node)
         self._size += 1

@@ -231,8 +231,8 @@ def decide(
 
 
 _FURTHEST = (
-    FailureClass.CLOUD_APPROVAL_REQUIRED,
     FailureClass.SECRET_SCAN_REQUIRED,
+    FailureClass.CLOUD_APPROVAL_REQUIRED,
     FailureClass.NO_ROUTABLE_PROVIDER,
     FailureClass.POLICY_DENIED,
     FailureClass.BUDGET_EXCEEDED,
