@@ -27,3 +27,7 @@ class Vote(FactPayload):
     voter: str = Field(min_length=1)
     decision: Decision
     reason: str | None = None
+
+    def summary(self) -> str:
+        because = f": {self.reason}" if self.reason else ""
+        return f"{self.voter} on {self.topic}: {self.decision}{because}"

@@ -1,4 +1,7 @@
-"""``converge show``: one run, as its ledger tells it. No plugin is needed for that."""
+"""``converge show``: one run, as its ledger tells it.
+
+No plugin is needed for that. Where the one is loaded that a payload comes from, the fact is told in its words.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,16 @@ from converge_cli.report.asked import COLUMNS
 from converge_cli.report.asked import rows as rows_of_calls
 from converge_cli.session import Session, json_option, ledger_option, pass_session
 from converge_cli.standing import standing_in
-from converge_core import ContextKey, Entry, Head
+from converge_core import (
+    ContextKey,
+    Engine,
+    Entry,
+    FactPayload,
+    Head,
+    PayloadError,
+    PayloadRegistry,
+    canonical,
+)
 from converge_core.ledger.history import History, RecordedFact
 from converge_core.llm.trace import model_calls
 from converge_core.recall.payloads import RecallExecuted
@@ -43,7 +55,8 @@ def command(
     if as_json:
         emit(_as_json(history, facts, head))
     else:
-        _print(history, facts, head, limit=None if everything or key else 20, with_calls=key is None)
+        payloads = Engine(payloads=session.offers.payloads).payloads
+        _print(history, facts, head, payloads, limit=None if everything or key else 20, with_calls=key is None)
 
 
 def _as_json(history: History, facts: list[RecordedFact], head: Head) -> dict[str, Any]:
@@ -86,7 +99,15 @@ def _as_json(history: History, facts: list[RecordedFact], head: Head) -> dict[st
     }
 
 
-def _print(history: History, facts: list[RecordedFact], head: Head, *, limit: int | None, with_calls: bool) -> None:
+def _print(
+    history: History,
+    facts: list[RecordedFact],
+    head: Head,
+    payloads: PayloadRegistry,
+    *,
+    limit: int | None,
+    with_calls: bool,
+) -> None:
     status, reason = standing_in(history)
     counts = f"{counted(history.cycles, 'cycle')}, {counted(len(history.facts), 'fact')}"
     click.echo(safe(f"{history.run_id}: {status} ({reason}), {counts}"))
@@ -99,7 +120,7 @@ def _print(history: History, facts: list[RecordedFact], head: Head, *, limit: in
             rows.append(
                 (
                     fact.ref,
-                    _short(fact.body),
+                    _says(fact, payloads),
                     fact.proposal["confidence"],
                     fact.promotion["proposer"],
                     fact.promotion["approver"],
@@ -151,6 +172,15 @@ def _decided(decision: Any) -> tuple[str, str]:
     return ("open", "") if decision is None else (decision.verdict, decision.actor)
 
 
-def _short(body: object) -> str:
-    text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False)
+def _says(fact: RecordedFact, payloads: PayloadRegistry) -> str:
+    """Return what a fact says on a line: in the words of its payload class, or else as JSON."""
+    payload = fact.proposal["payload"]
+    try:
+        known = payloads.decode(payload["family"], payload["version"], canonical(fact.body))
+    except PayloadError:
+        known = None
+    if known is None or type(known).summary is FactPayload.summary:
+        text = json.dumps(fact.body, ensure_ascii=False)
+    else:
+        text = " ".join(known.summary().split())
     return text if len(text) <= 100 else text[:99] + "…"

@@ -46,7 +46,7 @@ class Actor:
             raise ValueError(f"{self.id[:80]!r} names no actor: 1 to 256 printable characters are needed")
 
     def __str__(self) -> str:
-        return f"{self.kind}:{self.id}"
+        return self.kind + ":" + self.id
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -60,7 +60,7 @@ ENGINE = Actor("converge-engine", ActorKind.SYSTEM)
 
 def fact_ref(key: ContextKey, fact_id: str) -> str:
     """Return the reference ``key/id`` by which evidence names a fact."""
-    return f"{key}/{fact_id}"
+    return key + "/" + fact_id
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,7 +89,7 @@ class Convergence:
         self._criteria: tuple[CriterionOutcome, ...] = ()
         self._committed: int | None = None
         self._step: Step | None = None
-        self._record.append(started or setup.run_started(run_id).entry())
+        self._record.append(started or setup.started(run_id))
         for fact in carried:
             self._record.emit(events.FactCarried(**fact_to_json(fact)))
             self._judge.add(fact)
@@ -130,16 +130,16 @@ class Convergence:
 
         Raises MisuseError for an outcome that is not awaited (no such call, or a second answer); then it takes none.
         """
-        arrived: dict[str, Outcome] = {}
+        awaited, known, arrived = self._awaited, self._outcomes, dict[str, Outcome]()
         for outcome in outcomes:
-            name = outcome.suggestor
-            if name in arrived or not self.awaits(outcome.cycle, name):
-                raise MisuseError(f"nobody asked {name!r} in cycle {outcome.cycle}, or it has answered")
+            name, cycle = outcome.suggestor, outcome.cycle
+            if name not in awaited or name in known or name in arrived or cycle != self._record.cycle:
+                raise MisuseError(f"nobody asked {name!r} in cycle {cycle}, or it has answered")
             arrived[name] = outcome
-        self._outcomes |= arrived
-        if arrived and len(self._outcomes) == len(self._awaited):
-            for name in self._awaited:
-                self._record.write(EffectReceived.kind, self._outcomes[name].body())
+        known |= arrived
+        if arrived and len(known) == len(awaited):
+            for name in awaited:
+                self._record.write(EffectReceived.kind, known[name].body())
             self._answered = True
 
     def decide(self, decisions: Iterable[GateDecision]) -> tuple[events.DecisionRefused, ...]:
@@ -444,9 +444,9 @@ class Convergence:
         Counts what they consumed, notes up to where each suggestor that succeeded has read, and adds to ``failures``.
         """
         proposed: list[tuple[Judged, Sanction | None]] = []
-        version = self._judge.version
+        version, outcomes = self._judge.version, self._outcomes
         for name in self._awaited:
-            outcome = self._outcomes[name]
+            outcome = outcomes[name]
             if outcome.usage is not NOTHING:
                 self.usage += outcome.usage
             if outcome.failure is None:
@@ -465,9 +465,9 @@ class Convergence:
 
     def _judge_all(self, items: Iterable[tuple[Judged, Sanction | None] | None]) -> Iterator[Step]:
         """Judge proposals one by one; a stop leaves the rest unjudged, and counts them."""
-        queue = [item for item in items if item is not None]
+        queue, hear = [item for item in items if item is not None], self._judge.hear
         for place, (item, sanction) in enumerate(queue, 1):
-            while (reason := self._judge.hear(item, sanction)) is not None:
+            while (reason := hear(item, sanction)) is not None:
                 again = isinstance(reason, stop.FactBudgetExhausted)  # is judged, once the run is reopened with room
                 yield from self._stop(reason, held=len(queue) - place + again)
                 if not again:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from operator import is_
 
 from converge_core.context.admission import INPUT
 from converge_core.context.artifacts import ArtifactUse, LifecycleEvent
@@ -117,6 +118,7 @@ class Engine:
         self._invariants: dict[InvariantClass, list[Invariant]] = {kind: [] for kind in InvariantClass}
         self._packs: frozenset[str] | None = None
         self._shared = False
+        self._plain: tuple[tuple[object, ...], Setup] | None = None
 
     def register_suggestor(self, suggestor: Suggestor, pack: str | None = None) -> None:
         """Register a suggestor, as part of a pack if one is named. Registration order is merge order.
@@ -160,20 +162,24 @@ class Engine:
         _checked_name("detector", detector.name)
         if any(known.name == detector.name for known in self._detectors):
             raise MisuseError(f"a detector named {detector.name!r} is registered already")
+        self._plain = None
         self._detectors = (*self._detectors, detector)
 
     def register_check(self, name: str, check: Check) -> None:
         """Register a validation check, for a policy to require by name."""
         if name in self._checks:
             raise MisuseError(f"a check named {name!r} is registered already")
+        self._plain = None
         self._checks[name] = check
 
     def set_active_packs(self, packs: Iterable[str] | None) -> None:
         """Ask only suggestors of these packs, and those of no pack. None or nothing lifts the restriction."""
+        self._plain = None
         self._packs = frozenset(packs or ()) or None
 
     def _own(self) -> None:
         """Copy what the runs that have begun hold on to, before it is changed: they go on as they were set up."""
+        self._plain = None
         if self._shared:
             self._suggestors, self._positions = list(self._suggestors), dict(self._positions)
             self._index = self._index.copy()
@@ -291,14 +297,31 @@ class Engine:
         parent: Mapping[str, JsonValue] | None,
         labels: Mapping[str, str] | None,
     ) -> Setup:
+        """Return what a run is set up with: for one that brings nothing of its own, that of the run before."""
         self._shared = True
+        if intent is not None or source is not None or parent is not None or labels is not None:
+            return self._set_up(intent, source, parent, labels)
+        policies: tuple[object, ...] = (self.budget, self.hitl_policy, self.validation, self.conflict_policy)
+        policies += (self.payloads, self.evaluator, self.flow, self.backends)
+        known = self._plain
+        if known is None or not all(map(is_, known[0], policies)):
+            self._plain = known = policies, self._set_up()
+        return known[1]
+
+    def _set_up(
+        self,
+        intent: RootIntent | None = None,
+        source: Mapping[str, JsonValue] | None = None,
+        parent: Mapping[str, JsonValue] | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> Setup:
         packs = frozenset(intent.active_packs) if intent is not None and intent.active_packs else self._packs
         required = self.validation.required_checks
         return Setup(
             suggestors=self._suggestors,
             index=self._index,
             positions=self._positions,
-            writes={r.name: frozenset(writes) for r in self._suggestors if (writes := tuple(r.suggestor.writes))},
+            writes={known.name: known.writes for known in self._suggestors if known.writes},
             invariants=self._invariants,
             payloads=self.payloads,
             gate=PromotionGate(

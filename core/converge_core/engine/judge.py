@@ -55,17 +55,19 @@ class Judge:
 
     @property
     def proof(self) -> IntegrityProof:
-        """The proof over the facts, in the order of promotion."""
-        return IntegrityProof(self._tree.root(), self.version, self.version)
+        """The proof over the facts, in the order of promotion; the tree takes in those that are new since the last."""
+        tree = self._tree
+        for fact in self.log.all[tree.size :]:
+            tree.append(fact.hash)
+        return IntegrityProof(tree.root(), tree.size, tree.size)
 
     def view(self) -> Context:
         """Return the context as it is now."""
-        return Context(self.log, self.version)
+        return Context(self.log, len(self.log.all))
 
     def add(self, fact: AnyFact) -> None:
-        """Add a fact to the context and to the proof."""
+        """Add a fact to the context."""
         self.log.append(fact)
-        self._tree.append(fact.hash)
 
     def hear(self, item: Judged, sanction: Sanction | None = None) -> stop.StopReason | None:
         """Take one proposal through all gates: rejected, duplicate, conflict, gated, or promoted.
@@ -77,7 +79,7 @@ class Judge:
             self.turn_away(item, item.code, item.reason)
             return None
         proposal, setup, log = item.proposal, self._setup, self.log
-        if (untitled := self._untitled(item)) is not None:
+        if (setup.writes or type(proposal.payload) is CommitmentPayload) and (untitled := self._untitled(item)):
             self.turn_away(item, *untitled)
             return None
         escalated = None
@@ -103,12 +105,13 @@ class Judge:
             if held is not None:
                 self._record.emit(held)
                 return None
-        if len(log.all) >= self.max_facts:
-            return stop.FactBudgetExhausted(len(log.all), self.max_facts)
-        by, cycle, lamport = sanction or _ENGINE_SANCTION, self._record.cycle, len(log.all) + 1
-        fact, body = setup.gate.promote(validated, by.approver, by.authority, cycle, lamport, by.gate_id)
-        self._record.append(Entry("fact_promoted", body, fact.hash))
-        self.add(fact)
+        count = len(log.all)
+        if count >= self.max_facts:
+            return stop.FactBudgetExhausted(count, self.max_facts)
+        by, record = sanction or _ENGINE_SANCTION, self._record
+        fact, body = setup.gate.promote(validated, by.approver, by.authority, record.cycle, count + 1, by.gate_id)
+        record.append(Entry("fact_promoted", body, fact.hash))
+        log.append(fact)
         if setup.detectors and item.proposer != ENGINE.id:
             self._detect(fact)
         return None

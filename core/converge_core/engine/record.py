@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 
 from converge_core.ledger.events import Entry, Event
-from converge_core.ledger.merkle import leaf_hash
 
 
 class Record:
@@ -26,7 +25,7 @@ class Record:
 
     def write(self, kind: str, body: str) -> None:
         """Add an event whose body is written already."""
-        self._entries.append(Entry(kind, body, leaf_hash(body.encode())))
+        self._entries.append(Entry.written(kind, body))
 
     def append(self, entry: Entry) -> None:
         """Add an entry that is written already."""

@@ -1,6 +1,7 @@
 """What a run is set up with: who may suggest, what must hold, and under which limits.
 
-A `Setup` is fixed when a run begins; the first entry of the run's ledger tells all of it.
+A `Setup` is fixed when a run begins; the first entry of the run's ledger tells all of it. Runs of one engine that
+differ in nothing but their id share theirs, and with it the text of that entry.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import cast
 
 from converge_core.context.authority import AuthorityLevel
@@ -46,6 +48,7 @@ class Registration:
     name: str
     pack: str | None
     text: str
+    writes: frozenset[ContextKey]
 
     @classmethod
     def of(cls, suggestor: Suggestor, pack: str | None) -> Registration:
@@ -65,10 +68,10 @@ class Registration:
             line["replayability"] = suggestor.replayability.value
         if profile := suggestor.profile.to_json():
             line["profile"] = profile
-        return cls(suggestor, suggestor.name, pack, canonical(line))
+        return cls(suggestor, suggestor.name, pack, canonical(line), frozenset(suggestor.writes))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Setup:
     """Everything that is fixed for one run."""
 
@@ -148,6 +151,14 @@ class Setup:
             ),
             packs=None if self.packs is None else tuple(sorted(self.packs)),
         )
+
+    @cached_property
+    def _around_run_id(self) -> tuple[str, str]:
+        return self.run_started("").around_run_id()
+
+    def started(self, run_id: str) -> events.Entry:
+        """Return that event as a line of the ledger."""
+        return events.Entry.written(events.RunStarted.kind, events.started_body(self._around_run_id, run_id))
 
     def constitution(self, run_id: str) -> dict[str, JsonValue]:
         """Return, as JSON, whatever must be the same for a run to be replayed or resumed."""

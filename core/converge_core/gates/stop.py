@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from functools import cache
 from typing import Any, ClassVar
 
 from converge_core.ledger.canonical import JsonValue
@@ -20,6 +21,11 @@ class StopClass(StrEnum):
     FAILURE = "failure"
 
 
+@cache
+def _word(name: str) -> str:
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
+
+
 @dataclass(frozen=True, slots=True)
 class StopReason:
     """The base of all stop reasons. ``str()`` gives a sentence, `to_json` the form in the ledger."""
@@ -29,7 +35,7 @@ class StopReason:
     @property
     def name(self) -> str:
         """The reason's name as a word of the ledger: ``CycleBudgetExhausted`` is ``cycle_budget_exhausted``."""
-        return "".join(f"_{c.lower()}" if c.isupper() else c for c in type(self).__name__).lstrip("_")
+        return _word(type(self).__name__)
 
     def to_json(self) -> dict[str, JsonValue]:
         """Return the reason as ``{"reason": name, …data}``."""

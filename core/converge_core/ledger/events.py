@@ -37,12 +37,17 @@ class Entry(NamedTuple):
     leaf: bytes
 
     @classmethod
+    def written(cls, kind: str, body: str) -> Entry:
+        """Return the entry of a body that an event of this kind has."""
+        return cls(kind, body, leaf_hash(body.encode()))
+
+    @classmethod
     def of(cls, body: str) -> Entry:
         """Return the entry of a body that was written before. Raises ValueError when it is no event's."""
         value = parse(body)
         if not isinstance(value, Mapping) or value.get("kind") not in EVENTS:
             raise ValueError(f"not the body of an event: {body[:80]!r}")
-        return cls(str(value["kind"]), body, leaf_hash(body.encode()))
+        return cls.written(str(value["kind"]), body)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,12 +63,11 @@ class Event:
 
     def to_json(self) -> dict[str, JsonValue]:
         """Return the fields that have a value, without the kind."""
-        return {field.name: value for field in fields(self) if (value := getattr(self, field.name)) is not None}
+        return {name: value for name in _names(self.kind) if (value := getattr(self, name)) is not None}
 
     def entry(self) -> Entry:
         """Return the event as a line of the ledger."""
-        body = self.body()
-        return Entry(self.kind, body, leaf_hash(body.encode()))
+        return Entry.written(self.kind, self.body())
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
@@ -73,6 +77,12 @@ class Event:
             if type(getattr(event, name)) not in types:
                 raise TypeError(f"{name} is a {type(getattr(event, name)).__name__}")
         return event
+
+
+@cache
+def _names(kind: str) -> tuple[str, ...]:
+    """Return the names of an event's fields."""
+    return tuple([field.name for field in fields(EVENTS[kind])])
 
 
 _PLAIN: dict[str, tuple[type, ...]] = {
@@ -117,9 +127,21 @@ class RunStarted(Event):
     labels: Mapping[str, str] | None = None
 
     def body(self) -> str:
-        rest = {name: value for name, value in self.to_json().items() if name != "suggestors"}
+        return started_body(self.around_run_id(), self.run_id)
+
+    def around_run_id(self) -> tuple[str, str]:
+        """Return the body up to the run's id and from there on: what all runs of one setup have in common."""
+        value = {"kind": self.kind} | self.to_json()
+        before = {name: item for name, item in value.items() if name < "run_id"}
+        source = "" if self.source is None else f",{canonical({'source': self.source})[1:-1]}"
         suggestors = ",".join(map(_text, self.suggestors))  # encoded already; their name is the last in order
-        return f'{canonical({"kind": self.kind} | rest)[:-1]},"suggestors":[{suggestors}]}}'
+        return canonical(before)[:-1], f'{source},"suggestors":[{suggestors}]}}'
+
+
+def started_body(around: tuple[str, str], run_id: str) -> str:
+    """Return the body of a ``run_started`` from what stands around the run's id."""
+    before, after = around
+    return f"{before},{canonical({'run_id': run_id})[1:-1]}{after}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -71,6 +71,9 @@ class ObservedState(FactPayload):
     tick: int
     state: SystemState
 
+    def summary(self) -> str:
+        return f"{len(self.state.sights)} resources were looked at"
+
 
 class RuledConstraints(FactPayload):
     """What holds at a tick, and who was turned away by which gate."""
@@ -79,6 +82,11 @@ class RuledConstraints(FactPayload):
     request: str
     tick: int
     rulings: Rulings
+
+    def summary(self) -> str:
+        broken = [name for name, held in self.rulings.held.items() if held is False]
+        denied = [ruling.resource for ruling in self.rulings.resources if ruling.denial is not None]
+        return f"broken: {', '.join(broken) or 'nothing'}; turned away: {', '.join(denied) or 'nobody'}"
 
 
 class Dilated(FactPayload):

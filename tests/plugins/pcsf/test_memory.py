@@ -6,6 +6,7 @@ from pathlib import Path
 
 from converge_adapters.testing.capacity import CapacityStoreConformance
 from converge_core.llm.capacity import CapacityStore
+from converge_core.llm.errors import CallOutcome
 from converge_plugins.pcsf.memory import MemoryCapacityStore
 
 
@@ -17,5 +18,5 @@ class TestMemoryCapacityStore(CapacityStoreConformance):
 def test_what_was_read_does_not_change_with_what_comes_after() -> None:
     store = MemoryCapacityStore()
     before = store.read()
-    store.update("a", lambda state: (state, None))
+    store.update("a", lambda state: (state.reported(CallOutcome.SUCCESS, 1, 1), None))
     assert (dict(before), set(store.read())) == ({}, {"a"})
