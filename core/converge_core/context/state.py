@@ -196,13 +196,12 @@ class Context:
 class FactLog:
     """The facts of a run and the lists they are found by. Only the machine and a restore append to it."""
 
-    __slots__ = ("_lists", "all", "by_ref", "by_selector", "predecessor", "successor")
+    __slots__ = ("all", "by_ref", "by_selector", "predecessor", "successor")
 
     def __init__(self) -> None:
         self.all: list[AnyFact] = []
         self.by_ref: dict[str, AnyFact] = {}
         self.by_selector: dict[Selector, list[AnyFact]] = {}
-        self._lists: dict[tuple[ContextKey, type[FactPayload]], tuple[list[AnyFact], ...]] = {}
         self.successor: dict[str, str] = {}
         self.predecessor: dict[str, str] = {}
 
@@ -222,14 +221,14 @@ class FactLog:
         if old is not None:
             self.successor[old], self.predecessor[ref] = ref, old
         kind = (fact.key, type(fact.payload))
-        for facts in self._lists.get(kind) or self._lists_of(kind):
-            facts.append(fact)
-
-    def _lists_of(self, kind: tuple[ContextKey, type[FactPayload]]) -> tuple[list[AnyFact], ...]:
-        """Return the lists that facts of a kind are in: looked up when the first of them comes, and kept."""
-        lists = tuple([self.by_selector.setdefault(selector, []) for selector in (*kind, kind)])
-        self._lists[kind] = lists
-        return lists
+        by_kind = self.by_selector.get(kind)
+        if by_kind is None:
+            self.by_selector[kind] = by_kind = []
+            self.by_selector.setdefault(kind[0], [])
+            self.by_selector.setdefault(kind[1], [])
+        by_kind.append(fact)
+        self.by_selector[kind[0]].append(fact)
+        self.by_selector[kind[1]].append(fact)
 
 
 class ContextState(Context):
@@ -256,8 +255,9 @@ class ContextState(Context):
     @classmethod
     def of(cls, log: FactLog, staged: Iterable[AnyProposal] = ()) -> Self:
         """Return the state that a machine's log is in now, without copying it."""
-        state = cls(staged=staged)
-        state._log, state.version = log, len(log.all)
+        state = cls.__new__(cls)
+        Context.__init__(state, log, len(log.all))
+        state._staged = list(staged)
         return state
 
     def add_input(self, key: ContextKey, id: str, text: str, provenance: str = "context-input") -> Self:

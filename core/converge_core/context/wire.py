@@ -31,7 +31,7 @@ def proposal_text(proposal: AnyProposal, body: str) -> str:
     payload = proposal.payload
     return (
         f'{{"confidence":{confidence},{evidence}"id":{quote(proposal.id)},'
-        f'"key":"{proposal.key.value}","payload":{{"body":{body},"family":{quote(payload.family)},'
+        f'"key":"{proposal.key}","payload":{{"body":{body},"family":{quote(payload.family)},'
         f'"version":{payload.version}}},"provenance":{quote(proposal.provenance or "")}{subject}}}'
     )
 

@@ -92,8 +92,8 @@ class Call:
         try:
             said = self.suggestor.execute(self.context)
             if not isinstance(said, AgentEffect):
-                said = await said if isinstance(said, Awaitable) else as_effect(said)
-            return self._encoded(as_effect(said))
+                said = as_effect(await said if isinstance(said, Awaitable) else said)
+            return self._encoded(said)
         except Exception as error:
             return self._failed_by(error)
 

@@ -130,7 +130,8 @@ class Convergence:
 
         Raises MisuseError for an outcome that is not awaited (no such call, or a second answer); then it takes none.
         """
-        awaited, known, arrived = self._awaited, self._outcomes, dict[str, Outcome]()
+        awaited, known = self._awaited, self._outcomes
+        arrived: dict[str, Outcome] = {}
         for outcome in outcomes:
             name, cycle = outcome.suggestor, outcome.cycle
             if name not in awaited or name in known or name in arrived or cycle != self._record.cycle:

@@ -514,6 +514,12 @@ class RunStopped(Event):
     usage: Mapping[str, int]
     held: int = 0
 
+    def body(self) -> str:
+        return (
+            f'{{"cycles":{self.cycles},"facts":{self.facts},"held":{self.held},"kind":"run_stopped",'
+            f'"merkle_root":{quote(self.merkle_root)},"stop":{canonical(self.stop)},"usage":{canonical(self.usage)}}}'
+        )
+
 
 EVENTS: dict[str, type[Event]] = {
     event.kind: event

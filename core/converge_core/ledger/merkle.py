@@ -66,7 +66,7 @@ class MerkleLog:
 
     def copy(self) -> MerkleLog:
         """A log that grows on its own from here."""
-        copied = MerkleLog()
+        copied = MerkleLog.__new__(MerkleLog)
         copied._size, copied._peaks = self._size, self._peaks.copy()
         return copied
 

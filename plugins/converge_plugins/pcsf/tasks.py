@@ -57,8 +57,8 @@ class FailureClass(StrEnum):
 class ProviderCapability:
     """A model of a provider: where it runs, what it can do, and what the task would cost there.
 
-    Without ``context_window`` its size is not known, and then nothing is known to fit. Raises MisuseError for a
-    negative cost.
+    Without ``context_window`` its size is not known, and then nothing is known to fit. One that is not ``enabled``
+    counts as not there. Raises MisuseError for a negative cost.
     """
 
     provider_id: str

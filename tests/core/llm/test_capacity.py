@@ -301,6 +301,13 @@ def test_a_success_of_a_call_from_before_does_not_end_the_wait() -> None:
     assert (state.state, state.window_left_ms(NOW + 1_000)) == (ProviderState.QUOTA_HIT, 59_000)
 
 
+def test_after_the_wait_only_a_probe_says_that_there_is_quota_again() -> None:
+    state, early = asked(NEW)
+    state = called(state, QUOTA).settled(early, SUCCESS, 100, NOW + 60_000)
+    assert state.state is ProviderState.QUOTA_HIT
+    assert called(state, SUCCESS, NOW + 60_000).state is ProviderState.AVAILABLE
+
+
 def test_a_quota_that_is_hit_while_the_circuit_is_open_leaves_it_open() -> None:
     state, early = asked(NEW)
     state = failed(3, state).settled(early, QUOTA, 100, NOW, retry_after_ms=5_000)
@@ -368,10 +375,16 @@ def test_x01_a_key_that_nobody_has_looked_for_is_unknown_and_one_that_was_missin
     assert replace(unknown, key_present=True).state is ProviderState.AVAILABLE
 
 
-def test_who_is_forgotten_is_as_new_and_its_permits_count_no_more() -> None:
-    probing, permit = asked(TRIPPED, NOW + 30_000)
-    fresh = probing.forgotten(NOW + 30_000)
-    assert (fresh.state, fresh.error_count, fresh.last_error_msg) == (ProviderState.AVAILABLE, 0, "")
+def test_who_is_forgotten_is_as_new() -> None:
+    fresh = called(TRIPPED, QUOTA, NOW + 30_000).forgotten(NOW + 30_000)
+    assert replace(fresh, breaker=Breaker()) == NEW
+    assert fresh.breaker.state is CircuitState.CLOSED
+
+
+@pytest.mark.parametrize("before", [NEW, TRIPPED])
+def test_permits_from_before_a_provider_was_forgotten_count_no_more(before: ProviderCapacityState) -> None:
+    state, permit = asked(before, NOW + 30_000)
+    fresh = state.forgotten(NOW + 30_000)
     assert fresh.settled(permit, OVERLOADED, 0, NOW + 30_000).breaker == fresh.breaker
 
 

@@ -120,13 +120,14 @@ def test_nobody_looks_before_there_is_an_occasion() -> None:
 
 
 def test_two_who_look_each_say_what_they_see_for_their_tier() -> None:
-    capacity = default_registry(MemoryCapacityStore(), ManualClock())
-    capacity.check_env(lambda name: "key")
+    capacity = ProviderRegistry(MemoryCapacityStore(), ManualClock())
+    for provider in ("ollama", "anthropic"):
+        capacity.register(provider)
     suggestors = [looking(capacity, name, tier=tier) for name, tier in (("low", "wanderer"), ("high", "deep_dreamer"))]
     run = play(engine_of(Goes(), *suggestors), seeded("a"))
-    assert {id: str(signal.tier) for id, signal in signals(run).items()} == {
-        "low:1": "wanderer",
-        "high:1": "deep_dreamer",
+    assert {id: (str(signal.tier), signal.chain) for id, signal in signals(run).items()} == {
+        "low:1": ("wanderer", ("ollama", "anthropic")),
+        "high:1": ("deep_dreamer", ("anthropic", "ollama")),
     }
 
 
