@@ -11,7 +11,6 @@ it can be deleted.
 from __future__ import annotations
 
 import sqlite3
-import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -51,11 +50,6 @@ A = TypeVar("A")
 def capacity_path(environ: Mapping[str, str]) -> Path:
     """Return where the file is: beside the default ledger, so in ``CONVERGE_HOME`` where that is set."""
     return default_path(environ).with_name("capacity.db")
-
-
-def wall_clock_ms() -> int:
-    """Return the time of day: milliseconds since 1970, in UTC. It is the same for all processes of a machine."""
-    return time.time_ns() // 1_000_000
 
 
 class SqliteCapacityStore:

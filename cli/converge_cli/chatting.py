@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import IO, Any, TypeVar
 
 import click
+from pydantic import SecretStr
 
 from converge_adapters.backends.keys import find_key
 from converge_adapters.backends.openai_compatible import ENDPOINTS
@@ -67,10 +68,13 @@ class Asked:
         }
 
 
-def default_models() -> Iterator[dict[str, Any]]:
-    """Yield the models of the default chain: one of each provider whose key is there, and then the templates."""
+def default_models(keys: Mapping[str, SecretStr]) -> Iterator[dict[str, Any]]:
+    """Yield the models of the default chain: one of each provider whose key is there, and then the templates.
+
+    ``keys`` are those that were given outright, by provider.
+    """
     for provider in DEFAULT_MODELS:
-        if find_key(provider) is not None:
+        if find_key(provider, keys.get(provider)) is not None:
             yield model_of(provider)
     yield {"use": OFFLINE}
 
@@ -153,6 +157,8 @@ class Reader:
         click.echo(text, file=self._out, nl=False)
 
 
-def models_of_options(specs: Sequence[str], offers: Offers) -> tuple[Mapping[str, Any], ...]:
+def models_of_options(
+    specs: Sequence[str], offers: Offers, keys: Mapping[str, SecretStr]
+) -> tuple[Mapping[str, Any], ...]:
     """Return the models that are asked: those named, or those of the default chain."""
-    return tuple(model_of(spec, offers) for spec in specs) if specs else tuple(default_models())
+    return tuple(model_of(spec, offers) for spec in specs) if specs else tuple(default_models(keys))

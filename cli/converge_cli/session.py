@@ -5,21 +5,24 @@ from __future__ import annotations
 import importlib
 import os
 import shlex
-import time
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from pydantic import SecretStr
 
 from converge_cli.models import PROVIDERS
 from converge_core import Executor, Ledger, NoConfig, Observer, PluginError, Site
 from converge_core.deadlines import DEADLINES
 from converge_core.experience.query import TENANT
 from converge_core.leases import LEASES
-from converge_core.ports import BLOBS, CAPACITY, CLOCK, MODELS, NOW, QUOTAS, RECALL, TIME_OF_DAY, WATCHER
+from converge_core.llm.backend import KEYS
+from converge_core.ports import BLOBS, CAPACITY, CLOCK, MODELS, QUOTAS, RECALL, TIME_OF_DAY, WATCHER
 from converge_core.repository import RECEIPTS
 from converge_core.suggestors.catalog import Ports
 
@@ -53,11 +56,12 @@ BUILTIN: Mapping[str, Callable[[], object]] = {
 
 @dataclass
 class Session:
-    """One call of ``converge``. ``ledger_url`` is its ``--ledger``, where that was given."""
+    """One call of ``converge``: ``ledger_url`` is its ``--ledger``, ``keys`` those of ``--key-file``, by provider."""
 
     third_party: bool = True
     strict: bool = False
     ledger_url: str | None = None
+    keys: dict[str, SecretStr] = field(default_factory=dict)
     _ports: list[Ports] = field(default_factory=list, init=False, repr=False)
 
     @cached_property
@@ -115,7 +119,8 @@ class Session:
 
         Their keys are looked for in the environment; the file is opened when somebody asks for one.
         """
-        from converge_adapters.capacity import SqliteCapacityStore, capacity_path, wall_clock_ms
+        from converge_adapters.capacity import SqliteCapacityStore, capacity_path
+        from converge_adapters.clocks import wall_clock_ms
         from converge_plugins.pcsf.registry import default_registry
 
         registry = default_registry(SqliteCapacityStore(capacity_path(os.environ)), wall_clock_ms)
@@ -135,13 +140,12 @@ class Session:
         The past is that of the ledger of this call, which is opened when somebody asks for it.
         """
         from converge_adapters.backends.blobs import FolderBlobs, blobs_path
-        from converge_adapters.capacity import wall_clock_ms
+        from converge_adapters.clocks import monotonic_ms, wall_clock_ms
         from converge_adapters.deadlines import AnyioDeadlines
         from converge_adapters.leases import MemoryLeases, SqliteLeases, leases_path
         from converge_adapters.ledgers import MEMORY, default_path, ledger_path
         from converge_adapters.recall.lexical import LexicalRecall, index_path
         from converge_adapters.repository.receipts import LedgerReceipts
-        from converge_adapters.timeouts import moment
 
         url, tenant = self.ledger_url, labels.get(TENANT)
         path = default_path(os.environ) if url is None else ledger_path(url)
@@ -157,7 +161,7 @@ class Session:
             ports.offer(LEASES, MemoryLeases())
         ports.offer(WATCHER, self.asking)
         self._ports.append(ports)
-        return ports.offer(NOW, moment).offer(CLOCK, lambda: time.monotonic_ns() // 1_000_000)
+        return ports.offer(CLOCK, monotonic_ms).offer(KEYS, self.keys)
 
     async def give_back_connections(self) -> None:
         """Give back what the models of this call hold, on the event loop where they were asked."""
@@ -221,5 +225,30 @@ ledger_option = click.option(
     envvar="CONVERGE_LEDGER",
     callback=_note_ledger,
     help="A path or URL; default: the user's ledger.",
+)
+
+
+def _note_keys(ctx: click.Context, param: click.Parameter, named: tuple[str, ...]) -> None:
+    for each in named:
+        provider, _, path = each.partition("=")
+        if not (provider and path):
+            raise click.BadParameter(f"{each!r} is not PROVIDER=FILE")
+        try:
+            text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not text"
+            raise click.BadParameter(f"the key of {provider} cannot be read from {path}: {reason}") from None
+        if not text.strip():
+            raise click.BadParameter(f"there is no key of {provider} in {path}")
+        ctx.ensure_object(Session).keys[provider] = SecretStr(text.strip())
+
+
+key_option = click.option(
+    "--key-file",
+    multiple=True,
+    metavar="PROVIDER=FILE",
+    callback=_note_keys,
+    expose_value=False,
+    help="Read the key of a provider from a file, or from stdin (-), and not from keyring or environment. Repeatable.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")

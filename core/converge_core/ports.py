@@ -93,11 +93,8 @@ Clock = Callable[[], int]
 CLOCK: Port[Clock] = Port("clock")
 """Milliseconds since whenever, never decreasing, to measure with: it is no time of day."""
 
-NOW: Port[Callable[[], str]] = Port("now")
-"""Returns the time of day: UTC, ISO 8601, to the second. Whoever reads it is not deterministic, and says so."""
-
 TIME_OF_DAY: Port[Callable[[], int]] = Port("time-of-day")
-"""Returns the time of day in milliseconds since 1970, for deadlines. Whoever reads it is not deterministic."""
+"""Returns the time of day: milliseconds since 1970, in UTC. Whoever reads it is not deterministic, and says so."""
 
 RUN_ID: Port[str] = Port("run-id")
 """The run that is driven. It is offered when the run begins: ask for it in a call, not when something is made."""

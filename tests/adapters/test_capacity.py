@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from converge_adapters.capacity import APPLICATION_ID, SqliteCapacityStore, capacity_path, wall_clock_ms
+from converge_adapters.capacity import APPLICATION_ID, SqliteCapacityStore, capacity_path
+from converge_adapters.clocks import wall_clock_ms
 from converge_adapters.testing.capacity import CapacityConformance, DurableCapacityStoreConformance, ManualClock
 from converge_core.llm.capacity import Capacity, CapacityStore, ProviderCapacityState
 from converge_core.llm.errors import CallOutcome, CapacityError

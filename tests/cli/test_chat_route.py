@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from converge_adapters.capacity import SqliteCapacityStore
 from converge_cli.chatting import DEFAULT_MODELS, default_models, model_of
@@ -314,13 +315,13 @@ def test_an_intent_may_route_each_of_its_facts(desk: Desk, server: Server) -> No
 def test_the_default_models_are_those_whose_keys_are_there_and_then_the_templates(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert [model["use"] for model in default_models()] == ["offline"]
+    assert [model["use"] for model in default_models({})] == ["offline"]
     monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
     monkeypatch.setenv("GOOGLE_API_KEY", "k")
-    found = list(default_models())
-    assert [model["name"] for model in found[:2]] == ["anthropic", "google"]
+    found = list(default_models({"groq": SecretStr("k")}))
+    assert [model["name"] for model in found[:3]] == ["anthropic", "google", "groq"]
     assert found[1]["use"] == "openai-compatible"
-    assert found[2] == {"use": "offline"}
+    assert found[3] == {"use": "offline"}
 
 
 @pytest.mark.parametrize(

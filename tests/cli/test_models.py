@@ -234,6 +234,34 @@ def test_a_key_is_found_where_it_is_said_to_be_and_is_nowhere_in_the_ledger(
     assert finished["status"] == "converged"
 
 
+def test_a_key_from_a_file_comes_before_any_other_and_is_nowhere_in_the_ledger(
+    desk: Desk, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THE_KEY", "sk-of-the-environment")
+    model = at(server)
+    model["with"] = {**model["with"], "api_key_env": "THE_KEY"}
+    desk.write("key.txt", f"{KEY}\n")
+    desk.write("intent.yaml", asking(model, asks={"record": "full"}))
+    desk.call("run", "intent.yaml", "--no-input", "--key-file", "mine=key.txt")
+    assert server.asked[0].headers["authorization"] == f"Bearer {KEY}"
+    kept = [path.read_bytes() for path in desk.home.rglob("*") if path.is_file()]
+    assert not any(KEY.encode() in content for content in kept)
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ("vllm", "'vllm' is not PROVIDER=FILE"),
+        ("vllm=nowhere.txt", "the key of vllm cannot be read from nowhere.txt: No such file or directory"),
+        ("vllm=empty.txt", "there is no key of vllm in empty.txt"),
+    ],
+)
+def test_a_key_file_that_holds_none_is_refused(desk: Desk, named: str, message: str) -> None:
+    desk.write("empty.txt", "\n")
+    desk.write("intent.yaml", intent())
+    assert message in desk.call("run", "intent.yaml", "--key-file", named, code=2).stderr
+
+
 # --- what is told ---------------------------------------------------------------------------------------------------
 
 

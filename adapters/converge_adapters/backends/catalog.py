@@ -36,25 +36,25 @@ from converge_adapters.backends.remote import Connection
 from converge_adapters.backends.scripted import ScriptedBackend, Step, failure, said
 from converge_core.errors import PluginError
 from converge_core.hookspec import hookimpl
-from converge_core.llm.backend import Backend
+from converge_core.llm.backend import KEYS, Backend
 from converge_core.suggestors.catalog import Catalog, Site
 
 
 def _anthropic(config: AnthropicConfig, site: Site) -> Backend:
     _require("anthropic")
     profile = config.profile_of(site.name, "anthropic", config.model)
-    return AnthropicBackend(profile, _connection(config, "anthropic"))
+    return AnthropicBackend(profile, _connection(config, "anthropic", site))
 
 
 def _openai(config: OpenAIConfig, site: Site) -> Backend:
     _require("openai")
-    return OpenAIBackend(config.profile_of(site.name, "openai", config.model), _connection(config, "openai"))
+    return OpenAIBackend(config.profile_of(site.name, "openai", config.model), _connection(config, "openai", site))
 
 
 def _compatible(config: CompatibleConfig, site: Site) -> Backend:
     _require("openai")
     profile = config.profile_of(site.name, config.provider, config.model)
-    return CompatibleBackend(profile, _connection(config, config.provider))
+    return CompatibleBackend(profile, _connection(config, config.provider, site))
 
 
 def _offline(config: OfflineConfig, site: Site) -> Backend:
@@ -79,9 +79,10 @@ def _require(sdk: str) -> None:
         raise PluginError("backends", f"there is no {sdk} here: pip install 'converge-runtime[{sdk}]'")
 
 
-def _connection(config: RemoteConfig, provider: str) -> Connection:
-    own = config.base_url is None or config.api_key_env is not None
-    key: SecretStr | None = find_key(provider, variable=config.api_key_env) if own else None
+def _connection(config: RemoteConfig, provider: str, site: Site) -> Connection:
+    given = site.port(KEYS).get(provider) if site.ports.offers(KEYS) else None
+    own = config.base_url is None or config.api_key_env is not None or given is not None
+    key: SecretStr | None = find_key(provider, given, config.api_key_env) if own else None
     return Connection(key, config.base_url, round(config.timeout * 1000), config.structured)
 
 

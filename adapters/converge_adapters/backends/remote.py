@@ -13,7 +13,6 @@ The SDKs retry nothing and have no time limit of their own: retries and deadline
 from __future__ import annotations
 
 import math
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from pydantic import SecretStr
 
 from converge_adapters.backends.outcomes import own_error
 from converge_adapters.backends.structured import check, instruction, require_schema, unfenced
+from converge_adapters.clocks import monotonic_ms
 from converge_core.context.allowance import Usage
 from converge_core.errors import ConvergeError
 from converge_core.llm.backend import (
@@ -89,15 +89,11 @@ class Reply(NamedTuple):
     finish: FinishReason
 
 
-def _monotonic_ms() -> int:
-    return time.monotonic_ns() // 1_000_000
-
-
 class RemoteBackend(ABC, Generic[C]):
     """A model at a provider. ``clock`` is in milliseconds and never decreases."""
 
     def __init__(
-        self, profile: ProviderProfile, connection: Connection, clock: Callable[[], int] = _monotonic_ms
+        self, profile: ProviderProfile, connection: Connection, clock: Callable[[], int] = monotonic_ms
     ) -> None:
         self._profile = profile
         self._connection = connection

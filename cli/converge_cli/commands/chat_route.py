@@ -17,7 +17,7 @@ from converge_cli.driving import Driver, Stretch
 from converge_cli.exit_codes import ExitCode
 from converge_cli.output import emit, say
 from converge_cli.recorded import Loaded
-from converge_cli.session import Session, invocation, json_option, ledger_option, pass_session
+from converge_cli.session import Session, invocation, json_option, key_option, ledger_option, pass_session
 from converge_cli.standing import exit_code_of
 from converge_core import TextPayload
 from converge_core.context.keys import ContextKey
@@ -64,6 +64,7 @@ CODES = {
     "--deny", "denials", multiple=True, type=click.Choice(list(PROFILES)), help="A profile of denials. Repeatable."
 )
 @click.option("--stream", is_flag=True, help="Print the answer as it comes.")
+@key_option
 @ledger_option
 @json_option
 @pass_session
@@ -91,9 +92,8 @@ def command(
         if not options[name].strip():
             raise click.BadParameter("a name is not blank", param_hint=f"--{name}")
     order = "declared" if models else "chain"
-    asked = Asked(
-        text, tier=DreamerTier(tier), models=models_of_options(models, session.offers), order=order, **options
-    )
+    candidates = models_of_options(models, session.offers, session.keys)
+    asked = Asked(text, tier=DreamerTier(tier), models=candidates, order=order, **options)
     reader = Reader(sys.stdout, streams=stream, as_json=as_json)
     end = _routed(session, asked, reader, ledger_url, lively=not (stream or as_json))
     record = _record(end)

@@ -14,7 +14,7 @@ from converge_cli.exit_codes import ExitCode
 from converge_cli.output import counted, say
 from converge_cli.overrides import set_value
 from converge_cli.recorded import read_verified, source_of, started_of, with_ledger
-from converge_cli.session import Session, json_option, ledger_option, pass_session
+from converge_cli.session import Session, json_option, key_option, ledger_option, pass_session
 from converge_core import ContextState, Entry, Head, PayloadRegistry, read_event, until_cycle
 from converge_core.context.wire import proposal_hash, read_fact, read_proposal
 from converge_core.ledger import events
@@ -28,6 +28,7 @@ from converge_core.ports import RUN_ID
 @click.option("--cycle", type=click.IntRange(0), required=True, help="The cycle after whose end the child begins.")
 @click.option("--set", "settings", multiple=True, metavar="K=V", help="Override a value of the intent. Repeatable.")
 @manner_options
+@key_option
 @ledger_option
 @json_option
 @pass_session

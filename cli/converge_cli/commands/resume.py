@@ -15,7 +15,7 @@ from converge_cli.driving import Manner, check_manner, conclude, manner_options
 from converge_cli.exit_codes import ExitCode
 from converge_cli.output import say
 from converge_cli.recorded import Loaded, load, with_ledger
-from converge_cli.session import Session, invocation, json_option, ledger_option, pass_session
+from converge_cli.session import Session, invocation, json_option, key_option, ledger_option, pass_session
 from converge_core import Budget, GateDecision, Ledger, MisuseError, ReplayDifference, StopClass, Stopped, StopReason
 
 LIMITS = {
@@ -33,6 +33,7 @@ LIMITS = {
 @click.option("--budget", "budgets", multiple=True, metavar="K=N", help="A new limit, or +N on top: cycles=+20.")
 @click.option("--accept-changes", is_flag=True, help="Go on although suggestors or policies have changed.")
 @manner_options
+@key_option
 @ledger_option
 @json_option
 @pass_session

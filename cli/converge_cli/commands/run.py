@@ -15,7 +15,7 @@ from converge_cli.driving import Manner, check_manner, conclude, manner_options
 from converge_cli.exit_codes import ExitCode
 from converge_cli.output import counted, emit, safe
 from converge_cli.overrides import add_input, set_value
-from converge_cli.session import Session, json_option, label, ledger_option, pass_session
+from converge_cli.session import Session, json_option, key_option, label, ledger_option, pass_session
 from converge_core.experience.query import CORRELATION, TENANT
 from converge_core.ports import RUN_ID
 
@@ -28,6 +28,7 @@ from converge_core.ports import RUN_ID
 @click.option("--correlation", callback=label, metavar="NAME", help="What it belongs to, to find it by.")
 @click.option("--dry-run", is_flag=True, help="Check everything, print the plan, write nothing.")
 @manner_options
+@key_option
 @ledger_option
 @json_option
 @pass_session

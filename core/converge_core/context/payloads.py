@@ -110,6 +110,31 @@ def _holds_still(model: type[BaseModel]) -> bool:
     return bool(model.model_config.get("frozen")) and model.model_config.get("extra") != "allow"
 
 
+def _texts(payload: type[FactPayload]) -> frozenset[str] | None:
+    """Return the fields of a class that is nothing but texts; None for any other.
+
+    Pydantic's own schema tells: it names every validator, serializer, constraint, default and alias, so a class is that
+    plain only if its schema is bare. One that a future pydantic writes otherwise is merely taken for any other.
+    """
+    usual = payload.body is FactPayload.body and payload.model_dump is BaseModel.model_dump
+    for name in ("from_text", "model_validate_json"):
+        usual = usual and getattr(payload, name).__func__ is getattr(FactPayload, name).__func__
+    if not usual or not payload.__pydantic_complete__:
+        return None
+    text = {"type": "model-field", "schema": {"type": "str"}, "metadata": {}}
+    fields = dict.fromkeys(payload.model_fields, text)
+    bare = {
+        "type": "model",
+        "cls": payload,
+        "config": {"title": payload.__name__, "extra_fields_behavior": "forbid", "allow_inf_nan": False},
+        "custom_init": False,
+        "root_model": False,
+        "schema": {"type": "model-fields", "model_name": payload.__name__, "computed_fields": [], "fields": fields},
+    }
+    schema = {part: told for part, told in payload.__pydantic_core_schema__.items() if part not in ("ref", "metadata")}
+    return frozenset(fields) if schema == bare else None
+
+
 class FactPayload(BaseModel):
     """The base of every payload. Subclasses name their ``family``; ``version`` counts its shapes from 1."""
 
@@ -117,6 +142,7 @@ class FactPayload(BaseModel):
 
     family: ClassVar[str] = ""
     version: ClassVar[int] = 1
+    _only_texts: ClassVar[frozenset[str] | None] = None
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: object) -> None:
@@ -132,6 +158,7 @@ class FactPayload(BaseModel):
                     f"{cls.__name__}.{name} can hold {getattr(part, '__name__', part)}, which is mutable, unordered or "
                     "unknown: use a tuple of what it holds, a frozen model or FrozenObject"
                 )
+        cls._only_texts = _texts(cls)
 
     def body(self) -> JsonValue:
         """Return the payload as JSON, without family and version."""
@@ -198,6 +225,20 @@ class DiagnosticPayload(FactPayload):
 
     def summary(self) -> str:
         return self.message
+
+
+def texts_of(payload: FactPayload) -> dict[str, str] | None:
+    """Return the fields of a payload that holds nothing but texts, and so is its own JSON; None for any other.
+
+    Nothing of its class stands between such a payload and its JSON, in either direction.
+    """
+    names, values = payload._only_texts, payload.__dict__
+    if names is None or values.keys() != names:
+        return None
+    for value in values.values():
+        if type(value) is not str:
+            return None
+    return values
 
 
 Upcaster = Callable[[JsonValue], JsonValue]

@@ -13,7 +13,7 @@ from typing import cast
 
 from converge_core.context.facts import ActorKind, AnyFact, AnyProposal, fact_ref
 from converge_core.context.keys import ContextKey
-from converge_core.context.payloads import DataPayload, FactPayload, FrozenDict, PayloadRegistry, TextPayload
+from converge_core.context.payloads import DataPayload, FactPayload, FrozenDict, PayloadRegistry, texts_of
 from converge_core.context.subjects import SubjectRef
 from converge_core.context.wire import proposal_hash, proposal_text, read_proposal, stored_text
 from converge_core.errors import CanonicalError, ConvergeError, PayloadError
@@ -95,8 +95,10 @@ def draft(
     stamp = proposal.provenance if proposal.provenance is not None else provenance
     try:
         _check_form(proposal, stamp)
-        body = _encode_payload(proposal.payload, max_payload_bytes)
-        payload = _as_replayed(proposal.payload, body, payloads)
+        payload = proposal.payload
+        texts = texts_of(payload)
+        body = _encode_payload(payload, texts, max_payload_bytes)
+        payload = _as_replayed(payload, texts is not None, body, payloads)
         if stamp is not proposal.provenance or payload is not proposal.payload:
             proposal = proposal.stamped(stamp, payload)
         text = proposal_text(proposal, body)
@@ -189,9 +191,9 @@ def _check_evidence(evidence: tuple[object, ...]) -> None:
         _check_text("evidence", piece)
 
 
-def _encode_payload(payload: FactPayload, max_bytes: int) -> str:
+def _encode_payload(payload: FactPayload, texts: dict[str, str] | None, max_bytes: int) -> str:
     try:
-        body = canonical(payload.body())
+        body = canonical(payload.body() if texts is None else texts)
     except CanonicalError as error:
         raise _Refused("invalid_payload", str(error)) from error
     except Exception as error:  # a payload class of a third party may break in its own serialiser
@@ -202,17 +204,15 @@ def _encode_payload(payload: FactPayload, max_bytes: int) -> str:
     return body
 
 
-def _as_replayed(payload: FactPayload, body: str, payloads: PayloadRegistry) -> FactPayload:
+def _as_replayed(payload: FactPayload, is_text: bool, body: str, payloads: PayloadRegistry) -> FactPayload:
     """Return the payload as a replay will read it; what cannot be read back may not be written.
 
     A round trip through JSON leaves text and frozen data as they are.
     """
-    if type(payload) is TextPayload and type(payload.text) is str:
-        return payload
-    if type(payload) is DataPayload and type(payload.data) is FrozenDict:
-        return payload
     try:
         payloads.register(type(payload))
+        if is_text or (type(payload) is DataPayload and type(payload.data) is FrozenDict):
+            return payload
         return payloads.decode(payload.family, payload.version, body)
     except PayloadError as error:
         raise _Refused("invalid_payload", error.reason) from error

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, Self
 
+from pydantic import SecretStr
+
 from converge_core.context.allowance import NOTHING, Usage
 from converge_core.context.payloads import freeze
 from converge_core.errors import MisuseError
@@ -23,6 +25,7 @@ from converge_core.ledger.hashes import ContentHash
 from converge_core.llm.errors import BudgetExceeded, ContractFailed
 from converge_core.llm.policies import RetryPolicy
 from converge_core.llm.profiles import ProviderProfile
+from converge_core.suggestors.catalog import Port
 from converge_core.suggestors.contract import Replayability
 
 MESSAGE_TOKENS = 16
@@ -227,6 +230,10 @@ class BackendRequest:
             if contract.required and (failed or not results):
                 diagnostics = failed[0].diagnostics if failed else "not checked"
                 yield ContractFailed(response.backend, contract.name, diagnostics)
+
+
+KEYS: Port[Mapping[str, SecretStr]] = Port("keys")
+"""The keys that were given outright, by provider: they come before any keyring or environment."""
 
 
 class Backend(Protocol):

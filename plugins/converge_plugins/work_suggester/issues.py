@@ -12,6 +12,7 @@ deterministic: what it read is in the ledger, and what follows is reckoned from 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -32,7 +33,7 @@ from converge_core.context.facts import AnyProposal
 from converge_core.context.payloads import one_line
 from converge_core.ledger.canonical import JsonValue, parse
 from converge_core.ledger.events import printable
-from converge_core.ports import FILES, NOW
+from converge_core.ports import FILES, TIME_OF_DAY
 from converge_core.repository import REPOSITORY, Repository, RepositoryError
 
 FIELDS = "number,title,body,labels,url,createdAt"
@@ -93,6 +94,11 @@ class IssuesConfig(BaseModel):
         return self
 
 
+def moment_of(now_ms: int) -> str:
+    """Return a time of day, in milliseconds since 1970, as issues have theirs: UTC, ISO 8601, to the second."""
+    return f"{datetime.fromtimestamp(now_ms // 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
 class IssueSource(Suggestor):
     """Reads the issues, once. Raises LookupError where files, a repository or the time are not offered."""
 
@@ -106,7 +112,7 @@ class IssueSource(Suggestor):
         self._source = config
         self._files: Callable[[str], str] = site.port(FILES)
         self._repository: Repository = site.port(REPOSITORY)
-        self._now = site.port(NOW)
+        self._now = site.port(TIME_OF_DAY)
 
     def accepts(self, ctx: Context) -> bool:
         """Say whether the source has not been read yet."""
@@ -115,7 +121,7 @@ class IssueSource(Suggestor):
     async def execute(self, ctx: Context) -> AgentEffect:
         """Return the issues, and how many there were. Raises SuggestorError for a source that cannot be read."""
         text = await self._text()
-        issues = list(self._read(text, self._source.as_of or self._now()))
+        issues = list(self._read(text, self._source.as_of or moment_of(self._now())))
         wanted = [issue for issue in issues if self._source.label is None or self._source.label in issue.labels]
         wanted = wanted[: self._source.limit]
         message = f"{len(wanted)} of {len(issues)} issues of {self._place} are to be considered"

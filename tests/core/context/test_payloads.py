@@ -12,7 +12,16 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    computed_field,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 from converge_core import (
     CanonicalError,
@@ -26,7 +35,7 @@ from converge_core import (
     TextPayload,
     canonical,
 )
-from converge_core.context.payloads import FrozenDict
+from converge_core.context.payloads import FrozenDict, texts_of
 from converge_core.ledger.canonical import JsonValue, parse
 
 T = TypeVar("T")
@@ -350,3 +359,128 @@ def test_every_engine_has_its_own_registry() -> None:
 def test_a_canonical_error_says_where_the_fault_is() -> None:
     with pytest.raises(CanonicalError, match=r"^\$\.lines\[1\]\.amount: NaN has no JSON form$"):
         canonical({"lines": [{}, {"amount": float("nan")}]})
+
+
+# --- what is its own JSON ---------------------------------------------------------------------------------------------
+
+
+class Letter(FactPayload):
+    family: ClassVar[str] = "test.letter"
+    to: str
+    body_text: str
+
+
+@given(to=st.text(st.characters(codec="utf-8")), said=st.text(st.characters(codec="utf-8")))
+def test_a_payload_of_nothing_but_texts_is_its_own_json_in_both_directions(to: str, said: str) -> None:
+    letter = Letter(to=to, body_text=said)
+    texts = texts_of(letter)
+    assert texts == letter.body()
+    assert Letter.from_text(canonical(letter.body())) == letter
+
+
+class Stripped(FactPayload):
+    model_config = ConfigDict(str_strip_whitespace=True)
+    family: ClassVar[str] = "test.stripped"
+    text: str
+
+
+class Short(FactPayload):
+    family: ClassVar[str] = "test.short"
+    text: str = Field(max_length=9)
+
+
+class Renamed(FactPayload):
+    family: ClassVar[str] = "test.renamed"
+    text: str = Field(alias="words")
+
+
+class Defaulted(FactPayload):
+    family: ClassVar[str] = "test.defaulted"
+    text: str = "text"
+
+
+class Numbered(FactPayload):
+    family: ClassVar[str] = "test.numbered"
+    text: float
+
+
+class Lowered(FactPayload):
+    family: ClassVar[str] = "test.lowered"
+    text: str
+
+    @field_validator("text")
+    @classmethod
+    def lower(cls, text: str) -> str:
+        return text.lower()
+
+
+class Turned(FactPayload):
+    family: ClassVar[str] = "test.turned"
+    text: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def turn(cls, value: Any) -> Any:
+        return value
+
+
+class Masked(FactPayload):
+    family: ClassVar[str] = "test.masked"
+    text: str
+
+    @field_serializer("text")
+    def mask(self, text: str) -> str:
+        return "*" * len(text)
+
+
+class Measured(FactPayload):
+    family: ClassVar[str] = "test.measured"
+    text: str
+
+    @computed_field  # type: ignore[prop-decorator]  # as pydantic documents it
+    @property
+    def size(self) -> int:
+        return len(self.text)
+
+
+class Made(FactPayload):
+    family: ClassVar[str] = "test.made"
+    text: str
+
+    def model_post_init(self, context: Any) -> None:
+        assert self.text
+
+
+class Written(FactPayload):
+    family: ClassVar[str] = "test.written"
+    text: str
+
+    def body(self) -> JsonValue:
+        return {"text": self.text.upper()}
+
+
+class WrittenOnce(Written):
+    family: ClassVar[str] = "test.written-once"
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [Stripped, Short, Defaulted, Lowered, Turned, Masked, Measured, Made, Written, WrittenOnce],
+    ids=lambda payload: payload.__name__,
+)
+def test_a_class_that_has_a_say_in_its_json_is_asked(payload: type[FactPayload]) -> None:
+    assert texts_of(payload.model_validate({"text": "text"})) is None
+
+
+def test_a_field_with_another_name_or_type_is_no_plain_text() -> None:
+    assert texts_of(Renamed(words="text")) is None
+    assert texts_of(Numbered(text=1)) is None
+
+
+def test_a_payload_that_was_never_validated_is_not_taken_for_texts() -> None:
+    class Shout(str):
+        pass
+
+    assert texts_of(TextPayload.model_construct(text=Shout("text"))) is None
+    assert texts_of(TextPayload.model_construct()) is None
+    assert texts_of(TextPayload(text="text").model_copy(update={"more": "text"})) is None

@@ -10,6 +10,7 @@ import pytest
 
 from converge_core import (
     AgentEffect,
+    Budget,
     Context,
     ContextState,
     Convergence,
@@ -179,3 +180,45 @@ def test_a_result_shares_the_facts_of_its_run() -> None:
     step = advance(run)
     assert isinstance(step, Stopped)
     assert step.result.context.facts()._facts is run.result().context.facts()._facts
+
+
+def test_runs_that_bring_nothing_of_their_own_share_one_setup() -> None:
+    engine = engine_of(one_more)
+    first, second = engine.begin(ContextState(), run_id="first"), engine.begin(ContextState(), run_id="second")
+    assert first.setup is second.setup
+    with counted() as calls:
+        engine.begin(ContextState(), run_id="third")
+    assert calls["RunStarted.around_run_id"] == 0, "nor is its constitution written down again"
+
+
+def test_a_shared_setup_names_each_run_by_its_own_id() -> None:
+    engine = engine_of(one_more)
+    for run_id in ("first", 'se"cond'):
+        run = engine.begin(ContextState(), run_id=run_id)
+        assert run.drain()[0] == run.setup.run_started(run_id).entry()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda engine: engine.register_suggestor(Watcher("late", SEEDS)),
+        lambda engine: engine.register_check("late", lambda proposal, ctx: None),
+        lambda engine: engine.set_active_packs(["late"]),
+        lambda engine: setattr(engine, "budget", Budget(max_cycles=7)),
+        lambda engine: setattr(engine, "hitl_policy", HitlPolicy()),
+    ],
+    ids=["suggestor", "check", "packs", "budget", "policy"],
+)
+def test_whatever_changes_an_engine_gives_its_next_run_a_setup_of_its_own(change: Callable[[Engine], None]) -> None:
+    engine = engine_of(one_more)
+    before = engine.begin(ContextState()).setup
+    change(engine)
+    assert engine.begin(ContextState()).setup is not before
+
+
+def test_a_run_with_a_source_or_labels_has_a_setup_of_its_own() -> None:
+    engine = engine_of(one_more)
+    plain = engine.begin(ContextState()).setup
+    assert engine.begin(ContextState(), source={"file": "a"}).setup.source == {"file": "a"}
+    assert engine.begin(ContextState(), labels={"tenant": "a"}).setup.labels == {"tenant": "a"}
+    assert engine.begin(ContextState()).setup is plain

@@ -8,7 +8,7 @@ from typing import Any
 from converge_adapters.leases import MemoryLeases
 from converge_core import ContextKey, ContextState, ConvergeResult, Engine, HitlPolicy, ProposedFact, Site, Suggestor
 from converge_core.leases import LEASES, Leases
-from converge_core.ports import FILES, NOW, RUN_ID
+from converge_core.ports import FILES, RUN_ID, TIME_OF_DAY
 from converge_core.repository import REPOSITORY
 from converge_core.suggestors.catalog import Ports
 from converge_plugins.work_suggester.issues import Issue, IssuesConfig, IssueSource
@@ -20,6 +20,7 @@ from tests.fakes.approver import FakeApprover
 from tests.fakes.repository import FakeRepository
 
 TODAY = "2026-10-31T09:00:00Z"
+TODAY_MS = 1_793_437_200_000
 Made = Callable[..., Suggestor]
 
 
@@ -43,7 +44,12 @@ def site(
         except KeyError:
             raise LookupError(f"{path}: No such file or directory") from None
 
-    ports = Ports().offer(FILES, read).offer(REPOSITORY, repository or FakeRepository()).offer(NOW, lambda: TODAY)
+    ports = (
+        Ports()
+        .offer(FILES, read)
+        .offer(REPOSITORY, repository or FakeRepository())
+        .offer(TIME_OF_DAY, lambda: TODAY_MS)
+    )
     ports.offer(LEASES, leases or MemoryLeases()).offer(RUN_ID, run_id)
     return Site(name, no_code, ports)
 
