@@ -7,7 +7,9 @@ from pathlib import Path
 
 import anyio
 import pytest
+from sqlite_utils import Database
 
+from converge_adapters.ledgers.migrations import MIGRATIONS
 from converge_adapters.ledgers.sqlite import SqliteLedger
 from converge_core import AgentEffect, Budget, Context, ContextKey, ContextState, Engine, ProposedFact, Suggestor
 from converge_core.context.payloads import TextPayload
@@ -87,3 +89,19 @@ def test_a_cycle_needs_no_statements_but_to_look_and_to_insert(tmp_path: Path) -
 def test_the_statements_of_a_run_do_not_depend_on_how_many_are_registered(tmp_path: Path) -> None:
     alone, among_many = (statements_of(tmp_path / f"{asleep}.db", 10, asleep=asleep) for asleep in (0, 500))
     assert alone == among_many
+
+
+def test_the_tables_of_a_new_ledger_go_through_its_write_ahead_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a rollback journal, which a new file begins with, every ledger would cost more syncs when it is made."""
+    modes: list[str] = []
+    apply = MIGRATIONS.apply
+
+    def noted(database: Database) -> None:
+        modes.append(database.journal_mode)
+        apply(database)
+
+    monkeypatch.setattr(MIGRATIONS, "apply", noted)
+    anyio.run(SqliteLedger(tmp_path / "ledger.db").close)
+    assert modes == ["wal"]

@@ -182,16 +182,16 @@ class SqliteLedger:
     def _prepare(self, read_only: bool, synchronous: Synchronous) -> None:
         self._db.execute(f"PRAGMA synchronous = {synchronous}")
         schema = schema_of(self._db)
-        if schema is not Schema.CURRENT:
-            if read_only:
-                raise self._error(f"the file is {schema.value}")
+        if schema in (Schema.NEWER, Schema.FOREIGN) or (read_only and schema is Schema.BEHIND):
+            raise self._error(f"the file is {schema.value}")
+        if not read_only:
+            self._enable_wal()  # first, for a new file: its tables then cost one write, and no journal beside it
+        if schema is Schema.BEHIND:
             with self._transaction():
                 schema = schema_of(self._db)  # again, now that nobody else can be creating it
                 if schema in (Schema.NEWER, Schema.FOREIGN):
                     raise self._error(f"the file is {schema.value}")
                 MIGRATIONS.apply(self._db)
-        if not read_only:
-            self._enable_wal()
 
     def _enable_wal(self) -> None:
         try:

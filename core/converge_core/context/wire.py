@@ -43,12 +43,17 @@ def proposal_hash(text: str) -> str:
 
 def read_proposal(value: Mapping[str, Any], payloads: PayloadRegistry) -> AnyProposal:
     """Read a proposal back. Raises PayloadError where no loaded class reads its payload, KeyError or ValueError."""
+    return read_around(value, canonical(value["payload"]["body"]), payloads)
+
+
+def read_around(value: Mapping[str, Any], body: str, payloads: PayloadRegistry) -> AnyProposal:
+    """Read a proposal back as `read_proposal` does, around the text of its payload's body, which is encoded already."""
     payload = value["payload"]
     subject = value.get("subject")
     return ProposedFact(
         ContextKey(value["key"]),
         value["id"],
-        payloads.decode(payload["family"], payload["version"], canonical(payload["body"])),
+        payloads.decode(payload["family"], payload["version"], body),
         confidence=float(value["confidence"]),
         provenance=value["provenance"],
         subject=None if subject is None else SubjectRef(subject),
@@ -56,9 +61,9 @@ def read_proposal(value: Mapping[str, Any], payloads: PayloadRegistry) -> AnyPro
     )
 
 
-def stored_text(value: Mapping[str, Any], proposal: AnyProposal, text: str) -> str | None:
-    """Return a proposal's stored text where its payload was upcast from an older version, and so reads otherwise."""
-    return None if value["payload"]["version"] == proposal.payload.version else text
+def is_current(value: Mapping[str, Any], proposal: AnyProposal) -> bool:
+    """Whether a proposal reads today as it was stored: its payload was not upcast from an older version."""
+    return bool(value["payload"]["version"] == proposal.payload.version)
 
 
 def fact_to_json(fact: AnyFact) -> dict[str, Any]:
@@ -88,4 +93,5 @@ def read_fact(value: Mapping[str, Any], payloads: PayloadRegistry) -> AnyFact:
         raise SnapshotError(f"a stored fact cannot be read: {type(error).__name__}: {error}") from error
     if body != canonical(entry):
         raise SnapshotError(f"fact {proposal.key}/{proposal.id}: its promotion is for another fact")
-    return seal_fact(proposal, str(entry["proposer"]), record, body, stored_text(value["proposal"], proposal, text))
+    stored = None if is_current(value["proposal"], proposal) else text
+    return seal_fact(proposal, str(entry["proposer"]), record, body, stored)

@@ -92,7 +92,7 @@ class Convergence:
         self._record.append(started or setup.started(run_id))
         for fact in carried:
             self._record.emit(events.FactCarried(**fact_to_json(fact)))
-            self._judge.add(fact)
+            self._judge.log.append(fact)
         for item in inputs:
             self._bring_in(item)
         self._life = self._script()

@@ -65,10 +65,6 @@ class Judge:
         """Return the context as it is now."""
         return Context(self.log, len(self.log.all))
 
-    def add(self, fact: AnyFact) -> None:
-        """Add a fact to the context."""
-        self.log.append(fact)
-
     def hear(self, item: Judged, sanction: Sanction | None = None) -> stop.StopReason | None:
         """Take one proposal through all gates: rejected, duplicate, conflict, gated, or promoted.
 

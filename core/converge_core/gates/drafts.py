@@ -15,7 +15,7 @@ from converge_core.context.facts import ActorKind, AnyFact, AnyProposal, fact_re
 from converge_core.context.keys import ContextKey
 from converge_core.context.payloads import DataPayload, FactPayload, FrozenDict, PayloadRegistry, texts_of
 from converge_core.context.subjects import SubjectRef
-from converge_core.context.wire import proposal_hash, proposal_text, read_proposal, stored_text
+from converge_core.context.wire import is_current, proposal_hash, proposal_text, read_around
 from converge_core.errors import CanonicalError, ConvergeError, PayloadError
 from converge_core.ledger.canonical import JsonValue, canonical
 from converge_core.ledger.events import printable
@@ -114,13 +114,16 @@ def read_draft(value: Mapping[str, JsonValue], proposer: str, payloads: PayloadR
     """
     if "code" in value:
         return Malformed(proposer, *(str(value[name]) for name in ("key", "id", "code", "reason")))
-    text = canonical(value)
-    proposal = read_proposal(value, payloads)
+    body = canonical(cast("Mapping[str, JsonValue]", value["payload"])["body"])
+    proposal = read_around(value, body, payloads)
     try:
         _check_form(proposal, proposal.provenance)
     except _Refused as refused:
         raise ValueError(f"{refused.code}: {refused.reason}") from refused
-    return Draft(proposal, proposer, text, proposal_hash(text), stored=stored_text(value, proposal, text))
+    # What was not written in these words shows where the text of the whole event is compared.
+    stored = None if is_current(value, proposal) else canonical(value)
+    text = proposal_text(proposal, body) if stored is None else stored
+    return Draft(proposal, proposer, text, proposal_hash(text), stored=stored)
 
 
 def reworded(

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from json import JSONDecodeError, JSONDecoder
 from json.encoder import encode_basestring as _quote
 from json.encoder import encode_basestring_ascii as _quote_ascii
@@ -61,7 +62,7 @@ def parse(text: str) -> JsonValue:
         raise CanonicalError(f"not JSON: {error}") from None
     except RecursionError:
         raise CanonicalError(_TOO_DEEP) from None
-    if _deserves_a_second_look(text):
+    if _deserves_a_second_look(text, value):
         canonical(value)
     return value
 
@@ -258,10 +259,21 @@ _DECODER = JSONDecoder(
 )
 
 
-def _deserves_a_second_look(text: str) -> bool:
-    """Whether the decoder may have let pass an unpaired surrogate or too deep a nesting. Cheap, and rarely true."""
+def _deserves_a_second_look(text: str, value: JsonValue) -> bool:
+    """Whether the decoder may have let pass an unpaired surrogate, or has too deep a nesting. Cheap, and rarely true."""
     try:
         text.encode()
     except UnicodeEncodeError:
         return True
-    return "\\u" in text or text.count("[") + text.count("{") > MAX_DEPTH
+    return "\\u" in text or (text.count("[") + text.count("{") > MAX_DEPTH and _is_too_deep(value))
+
+
+def _is_too_deep(value: JsonValue) -> bool:
+    """Whether arrays and objects are nested beyond `MAX_DEPTH`. Goes down level by level, and looks at no text."""
+    level: list[Any] = [value] if type(value) in (dict, list) else []
+    for _ in range(MAX_DEPTH):
+        parts = chain.from_iterable(part.values() if type(part) is dict else part for part in level)
+        level = [part for part in parts if type(part) is dict or type(part) is list]
+        if not level:
+            return False
+    return True

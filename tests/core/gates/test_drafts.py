@@ -20,7 +20,7 @@ from converge_core import (
     TextPayload,
 )
 from converge_core.gates.drafts import Draft, Malformed, draft, read_draft
-from converge_core.ledger.canonical import is_canonical, parse
+from converge_core.ledger.canonical import canonical, is_canonical, parse
 from tests.core.stage import SEEDS, text
 
 
@@ -235,6 +235,21 @@ def test_a_payload_of_an_unknown_family_cannot_be_read_from_a_ledger() -> None:
     found = drafted(of(Invoice(cents=1)))
     with pytest.raises(PayloadError, match="unknown family"):
         read_draft(parse(found.text), "rule", PayloadRegistry())  # type: ignore[arg-type]
+
+
+def test_reading_a_proposal_back_encodes_its_payload_once_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = drafted(said())
+    written: dict[str, Any] = parse(found.text)  # type: ignore[assignment]  # what a draft wrote is an object
+    encoded: list[object] = []
+
+    def counted(value: Any) -> str:
+        encoded.append(value)
+        return canonical(value)
+
+    monkeypatch.setattr("converge_core.gates.drafts.canonical", counted)
+    monkeypatch.setattr("converge_core.context.wire.canonical", counted)
+    assert read_draft(written, "rule", PayloadRegistry()) == found
+    assert [value for value in encoded if isinstance(value, dict)] == [written["payload"]["body"]]
 
 
 @pytest.mark.parametrize(

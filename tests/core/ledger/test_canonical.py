@@ -308,6 +308,19 @@ def test_many_brackets_side_by_side_are_not_deep() -> None:
     assert parse("[" + ",".join(["[]"] * 1000) + "]") == [[]] * 1000
 
 
+def test_a_wide_text_is_read_without_being_encoded_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded: list[object] = []
+    monkeypatch.setattr("converge_core.ledger.canonical.canonical", encoded.append)
+    assert parse('[[{"a":[]}' + ",{}" * MAX_DEPTH + "]]") == [[{"a": []}, *[{}] * MAX_DEPTH]]
+    assert encoded == []
+
+
+@pytest.mark.parametrize("wide", ["[]", '{"a":{}}'])
+def test_what_is_too_deep_is_found_among_what_is_wide(wide: str) -> None:
+    deepest = "[" * MAX_DEPTH + "]" * MAX_DEPTH
+    assert reading_refusal(f"[{wide},{deepest},{wide}]").endswith("nested deeper than 100")
+
+
 def test_integral_numbers_are_read_as_integers_while_those_are_exact() -> None:
     read = [parse("9007199254740991"), parse("-9007199254740991"), parse("9007199254740992"), parse("1.0")]
     assert [type(number) for number in read] == [int, int, float, float]
