@@ -260,7 +260,7 @@ _DECODER = JSONDecoder(
 
 
 def _deserves_a_second_look(text: str, value: JsonValue) -> bool:
-    """Whether the decoder may have let pass an unpaired surrogate, or has too deep a nesting. Cheap, and rarely true."""
+    """Whether the decoder may have let pass an unpaired surrogate, or did pass too deep a nesting. Rarely true."""
     try:
         text.encode()
     except UnicodeEncodeError:
