@@ -1,9 +1,15 @@
-"""A ledger in memory, for embedding and for tests: the whole contract of the port but that it lasts."""
+"""A ledger in memory, for embedding and for tests: the whole contract of the port but that it lasts.
+
+What only a reader wants, roots and the texts of moments, is made for the reader.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
 
 from converge_adapters.ledgers.wall_clock import Now, timestamp, utc_now
 from converge_core.errors import LedgerConflict, UnknownRun
@@ -12,12 +18,31 @@ from converge_core.ledger.merkle import Head, MerkleLog
 from converge_core.ports import RunInfo, StoredEntry
 
 
+class _Append(NamedTuple):
+    head: Head
+    moment: datetime
+
+    @property
+    def size(self) -> int:
+        return self.head.size
+
+
 @dataclass(slots=True)
 class _Run:
-    created_at: str
-    entries: list[StoredEntry] = field(default_factory=list)
+    created: datetime
+    entries: list[Entry] = field(default_factory=list)
+    appends: list[_Append] = field(default_factory=list)
     log: MerkleLog = field(default_factory=MerkleLog)
     effects: dict[int, dict[str, str]] = field(default_factory=dict)
+
+    def stored(self, start: int) -> Iterator[StoredEntry]:
+        """Yield the entries from ``start`` on as a store holds them."""
+        for head, moment in self.appends[bisect_right(self.appends, start, key=lambda append: append.size) :]:
+            recorded_at = timestamp(moment)
+            for sequence in range(start, head.size):
+                root = head.root if sequence == head.size - 1 else None
+                yield StoredEntry(sequence, *self.entries[sequence], root, recorded_at)
+            start = head.size
 
 
 class MemoryLedger:
@@ -30,7 +55,7 @@ class MemoryLedger:
     async def create_run(self, run_id: str) -> None:
         if run_id in self._runs:
             raise LedgerConflict(run_id, 0, len(self._runs[run_id].entries))
-        self._runs[run_id] = _Run(timestamp(self._now()))
+        self._runs[run_id] = _Run(self._now())
 
     async def append(self, run_id: str, expected_size: int, entries: Sequence[Entry]) -> Head:
         run = self._run(run_id)
@@ -39,16 +64,15 @@ class MemoryLedger:
         log = run.log.copy()  # a leaf that is refused leaves the run as it was
         for entry in entries:
             log.append(entry.leaf)
-        recorded_at, head = timestamp(self._now()), log.head
-        run.entries += [
-            StoredEntry(sequence, *entry, head.root if sequence == head.size - 1 else None, recorded_at)
-            for sequence, entry in enumerate(entries, expected_size)
-        ]
+        head = log.head
+        if entries:
+            run.appends.append(_Append(head, self._now()))
+        run.entries += entries
         run.log = log
         return head
 
     async def read(self, run_id: str, start: int = 0) -> Sequence[StoredEntry]:
-        return tuple(self._run(run_id).entries[start:])
+        return tuple(self._run(run_id).stored(start))
 
     async def runs(self) -> Sequence[RunInfo]:
         infos = [_info(run_id, run) for run_id, run in self._runs.items()]
@@ -75,6 +99,8 @@ class MemoryLedger:
 
 
 def _info(run_id: str, run: _Run) -> RunInfo:
-    first, last = (run.entries[0], run.entries[-1]) if run.entries else (None, None)
-    updated_at = last.recorded_at if last else run.created_at
-    return RunInfo(run_id, len(run.entries), run.created_at, updated_at, first, last)
+    created_at, size = timestamp(run.created), len(run.entries)
+    if not size:
+        return RunInfo(run_id, 0, created_at, created_at, None, None)
+    first, last = next(run.stored(0)), next(run.stored(size - 1))
+    return RunInfo(run_id, size, created_at, last.recorded_at, first, last)

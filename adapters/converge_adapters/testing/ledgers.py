@@ -113,7 +113,7 @@ class LedgerConformance:
     async def test_a_new_run_is_empty(self, ledger: Ledger) -> None:
         await ledger.create_run("run")
         assert list(await ledger.read("run")) == []
-        assert await ledger.head("run") == (0, EMPTY_ROOT)
+        assert await ledger.head("run") == Head(0, EMPTY_ROOT)
 
     @_promise
     async def test_a_run_cannot_be_created_twice(self, ledger: Ledger) -> None:

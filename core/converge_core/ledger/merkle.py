@@ -14,7 +14,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
-from typing import NamedTuple
 
 from converge_core.errors import MisuseError
 from converge_core.ledger.hashes import DIGEST_SIZE, MerkleRoot
@@ -35,14 +34,41 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return sha256(b"\x01" + left + right).digest()
 
 
-class Head(NamedTuple):
-    """A log at one moment: how many leaves it had, and their root. Its text is ``size:root``, the root in hex."""
+class Head:
+    """A log at one moment: how many leaves it had, and their root. Its text is ``size:root``, the root in hex.
 
-    size: int
-    root: MerkleRoot
+    A log gives the peaks it had then in place of a root, which is folded from them when it is first asked for: whoever
+    only counts the leaves pays for no hash.
+    """
+
+    __slots__ = ("_peaks", "_root", "_size")
+
+    def __init__(self, size: int, root: MerkleRoot | None = None, *, peaks: Sequence[bytes] = ()) -> None:
+        self._size, self._root, self._peaks = size, root, peaks
+
+    @property
+    def size(self) -> int:
+        """The number of leaves."""
+        return self._size
+
+    @property
+    def root(self) -> MerkleRoot:
+        """The Merkle tree hash of all leaves."""
+        if self._root is None:
+            self._root = fold(self._peaks)
+        return self._root
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Head) and self._size == other._size and self.root == other.root
+
+    def __hash__(self) -> int:
+        return hash((self._size, self.root))
 
     def __str__(self) -> str:
-        return f"{self.size}:{self.root}"
+        return f"{self._size}:{self.root}"
+
+    def __repr__(self) -> str:
+        return f"Head({self._size}, {self.root!r})"
 
     @classmethod
     def parse(cls, text: str) -> Head:
@@ -51,6 +77,17 @@ class Head(NamedTuple):
         if match is None:
             raise ValueError(f"a head is written as size:root, a number and 64 hex digits, not {text[:80]!r}")
         return cls(int(match[1]), MerkleRoot.from_hex(match[2]))
+
+
+def fold(peaks: Sequence[bytes]) -> MerkleRoot:
+    """The root over a row of perfect trees, given theirs, from the largest to the smallest; O(log n) hashes."""
+    if not peaks:
+        return EMPTY_ROOT
+    left = reversed(peaks)
+    root = next(left)
+    for peak in left:
+        root = sha256(b"\x01" + peak + root).digest()
+    return MerkleRoot(root)
 
 
 class MerkleLog:
@@ -77,8 +114,8 @@ class MerkleLog:
 
     @property
     def head(self) -> Head:
-        """The size and the root as they are now."""
-        return Head(self._size, self.root())
+        """The size and the root as they are now, whatever is appended later."""
+        return Head(self._size, peaks=self._peaks.copy())
 
     def append(self, leaf: bytes) -> None:
         """Add one leaf hash. Raises ``MisuseError`` if it is not 32 bytes."""
@@ -93,13 +130,7 @@ class MerkleLog:
 
     def root(self) -> MerkleRoot:
         """The Merkle tree hash of all leaves; O(log n) hashes."""
-        if not self._peaks:
-            return EMPTY_ROOT
-        left = reversed(self._peaks)
-        root = next(left)
-        for peak in left:
-            root = sha256(b"\x01" + peak + root).digest()
-        return MerkleRoot(root)
+        return fold(self._peaks)
 
 
 def root_of(leaves: Iterable[bytes]) -> MerkleRoot:

@@ -339,7 +339,7 @@ def test_a_run_that_is_pinned_and_not_there_is_named() -> None:
 
 def test_a_run_that_is_pinned_at_a_head_it_never_had_is_refused() -> None:
     async def check(ledger: Spied, recall: LexicalRecall) -> None:
-        head = (await ledger.head("one"))._replace(root=MerkleRoot(bytes(32)))
+        head = Head((await ledger.head("one")).size, MerkleRoot(bytes(32)))
         await raised(LedgerCorrupt, recall.within({"one": head}).refresh())
 
     refreshed(check)

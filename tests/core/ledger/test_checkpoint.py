@@ -268,7 +268,7 @@ def test_the_signature_of_one_key_does_not_pass_in_the_name_of_another() -> None
 
 
 def test_a_forged_checkpoint_under_a_genuine_signature_is_refused() -> None:
-    forged = Checkpoint(CHECKPOINT.origin, CHECKPOINT.head._replace(size=20))
+    forged = Checkpoint(CHECKPOINT.origin, Head(20, CHECKPOINT.head.root))
     note = SignedNote(str(forged), sign(TEXT, LOG).signatures)
     with pytest.raises(ProofRefused, match="is not of this text"):
         note.verify([LOG.key], check)

@@ -117,11 +117,11 @@ def prefixes(draw: st.DrawFn) -> tuple[int, int]:
 def count_hashes(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     calls: list[bytes] = []
 
-    def counted(left: bytes, right: bytes) -> bytes:
-        calls.append(left)
-        return node_hash(left, right)
+    def counted(data: bytes) -> object:
+        calls.append(data)
+        return hashlib.sha256(data)
 
-    monkeypatch.setattr(merkle, "node_hash", counted)
+    monkeypatch.setattr(merkle, "sha256", counted)
     return lambda: len(calls)
 
 
@@ -171,11 +171,11 @@ def test_a_leaf_that_is_no_hash_is_refused(leaf: bytes) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 1000, 1024, 4095])
-def test_appends_cost_less_than_two_hashes_each_at_any_size(size: int, count_hashes: Callable[[], int]) -> None:
+def test_appends_cost_less_than_a_hash_each_at_any_size(size: int, count_hashes: Callable[[], int]) -> None:
     log = MerkleLog()
     for index in range(size):
         log.append(LEAVES[index % len(LEAVES)])
-    assert count_hashes() < 2 * size
+    assert count_hashes() == size - size.bit_count()
 
 
 @pytest.mark.parametrize("size", [1, 2, 1000, 1024, 4095])
@@ -183,7 +183,32 @@ def test_a_root_costs_a_logarithm_of_the_size(size: int, count_hashes: Callable[
     log = MerkleLog(LEAVES[index % len(LEAVES)] for index in range(size))
     before = count_hashes()
     log.root()
-    assert count_hashes() - before < size.bit_length()
+    assert count_hashes() - before == size.bit_count() - 1
+
+
+def test_a_head_is_that_of_its_moment_whatever_is_appended_later() -> None:
+    log = MerkleLog(REFERENCE_LEAVES[:5])
+    head = log.head
+    log.append(REFERENCE_LEAVES[5])
+    assert str(head) == f"5:{REFERENCE_ROOTS[5]}"
+
+
+def test_a_head_costs_hashes_only_when_its_root_is_first_asked_for(count_hashes: Callable[[], int]) -> None:
+    log = MerkleLog(LEAVES[index % len(LEAVES)] for index in range(7))
+    before = count_hashes()
+    head = log.head
+    assert (head.size, count_hashes()) == (7, before)
+    assert head.root == head.root == log.root()
+    assert count_hashes() == before + 2 * 2
+
+
+def test_heads_are_equal_when_size_and_root_are() -> None:
+    head, read = MerkleLog(REFERENCE_LEAVES[:5]).head, Head.parse(f"5:{REFERENCE_ROOTS[5]}")
+    assert head == read
+    assert hash(head) == hash(read)
+    assert head != Head(5, EMPTY_ROOT)
+    assert head != Head(6, read.root)
+    assert head != str(head)
 
 
 @pytest.mark.parametrize("path", INCLUSION, ids=vector_name)

@@ -142,7 +142,7 @@ def test_a_fact_proof_with_one_field_forged_is_refused_with_the_reason(forged: F
         forged.check(HEAD)
 
 
-@pytest.mark.parametrize("head", [*HEADS[:-1], HEAD._replace(size=HEAD.size + 1), Head(HEAD.size, EMPTY_ROOT)])
+@pytest.mark.parametrize("head", [*HEADS[:-1], Head(HEAD.size + 1, HEAD.root), Head(HEAD.size, EMPTY_ROOT)])
 def test_a_fact_proof_is_refused_for_any_head_but_its_own(head: Head) -> None:
     with pytest.raises(ProofRefused, match="is for the head"):
         FACT.check(head)
@@ -259,7 +259,7 @@ def test_a_log_can_prove_that_it_grew_from_every_head_it_had(size: int) -> None:
 
 @pytest.mark.parametrize(
     ("first", "second"),
-    [(HEADS[4], HEAD), (HEADS[5], HEADS[-2]), (HEAD, HEADS[5]), (HEADS[5]._replace(root=EMPTY_ROOT), HEAD)],
+    [(HEADS[4], HEAD), (HEADS[5], HEADS[-2]), (HEAD, HEADS[5]), (Head(HEADS[5].size, EMPTY_ROOT), HEAD)],
 )
 def test_a_consistency_proof_is_refused_for_any_heads_but_its_own(first: Head, second: Head) -> None:
     with pytest.raises(ProofRefused, match="the proof leads from"):
