@@ -32,7 +32,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic.fields import FieldInfo
 
 from converge_core.errors import PayloadError
-from converge_core.ledger.canonical import JsonValue, canonical, parse
+from converge_core.ledger.canonical import JsonValue, canonical, parse, quote
 
 if TYPE_CHECKING:
     from converge_core.context.state import Context
@@ -110,8 +110,10 @@ def _holds_still(model: type[BaseModel]) -> bool:
     return bool(model.model_config.get("frozen")) and model.model_config.get("extra") != "allow"
 
 
-def _texts(payload: type[FactPayload]) -> frozenset[str] | None:
-    """Return the fields of a class that is nothing but texts; None for any other.
+def _text_members(payload: type[FactPayload]) -> tuple[tuple[str, str], ...] | None:
+    """Return the fields of a class that is nothing but texts, as its JSON has them: each with its quoted name.
+
+    None for any other class.
 
     Pydantic's own schema tells: it names every validator, serializer, constraint, default and alias, so a class is that
     plain only if its schema is bare. One that a future pydantic writes otherwise is merely taken for any other.
@@ -132,7 +134,7 @@ def _texts(payload: type[FactPayload]) -> frozenset[str] | None:
         "schema": {"type": "model-fields", "model_name": payload.__name__, "computed_fields": [], "fields": fields},
     }
     schema = {part: told for part, told in payload.__pydantic_core_schema__.items() if part not in ("ref", "metadata")}
-    return frozenset(fields) if schema == bare else None
+    return tuple([(name, f"{quote(name)}:") for name in sorted(fields)]) if schema == bare else None
 
 
 class FactPayload(BaseModel):
@@ -142,7 +144,7 @@ class FactPayload(BaseModel):
 
     family: ClassVar[str] = ""
     version: ClassVar[int] = 1
-    _only_texts: ClassVar[frozenset[str] | None] = None
+    _text_members: ClassVar[tuple[tuple[str, str], ...] | None] = None
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: object) -> None:
@@ -158,7 +160,7 @@ class FactPayload(BaseModel):
                     f"{cls.__name__}.{name} can hold {getattr(part, '__name__', part)}, which is mutable, unordered or "
                     "unknown: use a tuple of what it holds, a frozen model or FrozenObject"
                 )
-        cls._only_texts = _texts(cls)
+        cls._text_members = _text_members(cls)
 
     def body(self) -> JsonValue:
         """Return the payload as JSON, without family and version."""
@@ -227,18 +229,22 @@ class DiagnosticPayload(FactPayload):
         return self.message
 
 
-def texts_of(payload: FactPayload) -> dict[str, str] | None:
-    """Return the fields of a payload that holds nothing but texts, and so is its own JSON; None for any other.
+def text_of(payload: FactPayload) -> str | None:
+    """Return the canonical JSON of a payload that holds nothing but texts; None for any other.
 
-    Nothing of its class stands between such a payload and its JSON, in either direction.
+    Nothing of its class stands between such a payload and its JSON, in either direction. Raises CanonicalError.
     """
-    names, values = payload._only_texts, payload.__dict__
-    if names is None or values.keys() != names:
+    members, values = payload._text_members, payload.__dict__
+    if members is None or len(values) != len(members):
         return None
-    for value in values.values():
+    parts = []
+    for name, opening in members:
+        value = values.get(name)
         if type(value) is not str:
             return None
-    return values
+        parts.append(opening + quote(value))
+    text = f"{{{','.join(parts)}}}"
+    return text if text.isascii() else canonical(values)  # which knows the order of all letters, and surrogates
 
 
 Upcaster = Callable[[JsonValue], JsonValue]
@@ -262,8 +268,8 @@ class PayloadRegistry:
         known = self._classes.setdefault(payload.family, payload)
         if known is not payload:
             raise PayloadError(payload.family, payload.version, f"{known.__qualname__} already has this family")
-        for version, upcaster in (upcasters or {}).items():
-            self._upcasters[payload.family, version] = upcaster
+        if upcasters:
+            self._upcasters |= {(payload.family, version): upcaster for version, upcaster in upcasters.items()}
 
     def families(self) -> dict[str, type[FactPayload]]:
         """Return the registered classes by family."""

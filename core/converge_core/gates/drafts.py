@@ -13,7 +13,7 @@ from typing import cast
 
 from converge_core.context.facts import ActorKind, AnyFact, AnyProposal, fact_ref
 from converge_core.context.keys import ContextKey
-from converge_core.context.payloads import DataPayload, FactPayload, FrozenDict, PayloadRegistry, texts_of
+from converge_core.context.payloads import DataPayload, FactPayload, FrozenDict, PayloadRegistry, text_of
 from converge_core.context.subjects import SubjectRef
 from converge_core.context.wire import is_current, proposal_hash, proposal_text, read_around
 from converge_core.errors import CanonicalError, ConvergeError, PayloadError
@@ -95,10 +95,8 @@ def draft(
     stamp = proposal.provenance if proposal.provenance is not None else provenance
     try:
         _check_form(proposal, stamp)
-        payload = proposal.payload
-        texts = texts_of(payload)
-        body = _encode_payload(payload, texts, max_payload_bytes)
-        payload = _as_replayed(payload, texts is not None, body, payloads)
+        body, reads_the_same = _encode_payload(proposal.payload, max_payload_bytes)
+        payload = _as_replayed(proposal.payload, body, reads_the_same, payloads)
         if stamp is not proposal.provenance or payload is not proposal.payload:
             proposal = proposal.stamped(stamp, payload)
         text = proposal_text(proposal, body)
@@ -194,9 +192,13 @@ def _check_evidence(evidence: tuple[object, ...]) -> None:
         _check_text("evidence", piece)
 
 
-def _encode_payload(payload: FactPayload, texts: dict[str, str] | None, max_bytes: int) -> str:
+def _encode_payload(payload: FactPayload, max_bytes: int) -> tuple[str, bool]:
+    """Return the canonical JSON of a payload, and whether a round trip through it leaves the payload as it is."""
     try:
-        body = canonical(payload.body() if texts is None else texts)
+        body = text_of(payload)
+        reads_the_same = body is not None or (type(payload) is DataPayload and type(payload.data) is FrozenDict)
+        if body is None:
+            body = canonical(payload.body())
     except CanonicalError as error:
         raise _Refused("invalid_payload", str(error)) from error
     except Exception as error:  # a payload class of a third party may break in its own serialiser
@@ -204,19 +206,14 @@ def _encode_payload(payload: FactPayload, texts: dict[str, str] | None, max_byte
     size = len(body) if body.isascii() else len(body.encode())
     if size > max_bytes:
         raise _Refused("payload_too_large", f"{size} bytes where {max_bytes} are allowed")
-    return body
+    return body, reads_the_same
 
 
-def _as_replayed(payload: FactPayload, is_text: bool, body: str, payloads: PayloadRegistry) -> FactPayload:
-    """Return the payload as a replay will read it; what cannot be read back may not be written.
-
-    A round trip through JSON leaves text and frozen data as they are.
-    """
+def _as_replayed(payload: FactPayload, body: str, reads_the_same: bool, payloads: PayloadRegistry) -> FactPayload:
+    """Return the payload as a replay will read it; what cannot be read back may not be written."""
     try:
         payloads.register(type(payload))
-        if is_text or (type(payload) is DataPayload and type(payload.data) is FrozenDict):
-            return payload
-        return payloads.decode(payload.family, payload.version, body)
+        return payload if reads_the_same else payloads.decode(payload.family, payload.version, body)
     except PayloadError as error:
         raise _Refused("invalid_payload", error.reason) from error
 

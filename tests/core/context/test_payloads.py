@@ -35,7 +35,7 @@ from converge_core import (
     TextPayload,
     canonical,
 )
-from converge_core.context.payloads import FrozenDict, texts_of
+from converge_core.context.payloads import FrozenDict, text_of
 from converge_core.ledger.canonical import JsonValue, parse
 
 T = TypeVar("T")
@@ -373,9 +373,25 @@ class Letter(FactPayload):
 @given(to=st.text(st.characters(codec="utf-8")), said=st.text(st.characters(codec="utf-8")))
 def test_a_payload_of_nothing_but_texts_is_its_own_json_in_both_directions(to: str, said: str) -> None:
     letter = Letter(to=to, body_text=said)
-    texts = texts_of(letter)
-    assert texts == letter.body()
+    assert text_of(letter) == canonical(letter.body())
     assert Letter.from_text(canonical(letter.body())) == letter
+
+
+def test_the_members_of_a_payload_of_texts_stand_in_the_order_of_canonical_json() -> None:
+    """In UTF-16 a letter beyond the first plane comes before the last ones of it, as in RFC 8785 it has to."""
+    fields = {"b": str, "a\ufb1e": str, "a\U00010400": str}
+    scripts = type(
+        "Scripts", (FactPayload,), {"family": "test.scripts", "__annotations__": fields, "__module__": __name__}
+    )
+    assert issubclass(scripts, FactPayload)
+    payload = scripts.model_validate(dict.fromkeys(fields, "text"))
+    assert text_of(payload) == canonical(payload.body()) == '{"a\U00010400":"text","a\ufb1e":"text","b":"text"}'
+
+
+def test_an_unpaired_surrogate_in_a_payload_of_texts_is_refused_with_its_place() -> None:
+    letter = Letter.model_construct(to="to", body_text="\ud800")
+    with pytest.raises(CanonicalError, match=r"^\$\.body_text: an unpaired surrogate"):
+        text_of(letter)
 
 
 class Stripped(FactPayload):
@@ -469,18 +485,18 @@ class WrittenOnce(Written):
     ids=lambda payload: payload.__name__,
 )
 def test_a_class_that_has_a_say_in_its_json_is_asked(payload: type[FactPayload]) -> None:
-    assert texts_of(payload.model_validate({"text": "text"})) is None
+    assert text_of(payload.model_validate({"text": "text"})) is None
 
 
 def test_a_field_with_another_name_or_type_is_no_plain_text() -> None:
-    assert texts_of(Renamed(words="text")) is None
-    assert texts_of(Numbered(text=1)) is None
+    assert text_of(Renamed(words="text")) is None
+    assert text_of(Numbered(text=1)) is None
 
 
 def test_a_payload_that_was_never_validated_is_not_taken_for_texts() -> None:
     class Shout(str):
         pass
 
-    assert texts_of(TextPayload.model_construct(text=Shout("text"))) is None
-    assert texts_of(TextPayload.model_construct()) is None
-    assert texts_of(TextPayload(text="text").model_copy(update={"more": "text"})) is None
+    assert text_of(TextPayload.model_construct(text=Shout("text"))) is None
+    assert text_of(TextPayload.model_construct()) is None
+    assert text_of(TextPayload(text="text").model_copy(update={"more": "text"})) is None
