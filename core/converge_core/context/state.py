@@ -196,12 +196,13 @@ class Context:
 class FactLog:
     """The facts of a run and the lists they are found by. Only the machine and a restore append to it."""
 
-    __slots__ = ("all", "by_ref", "by_selector", "predecessor", "successor")
+    __slots__ = ("_lists", "all", "by_ref", "by_selector", "predecessor", "successor")
 
     def __init__(self) -> None:
         self.all: list[AnyFact] = []
         self.by_ref: dict[str, AnyFact] = {}
         self.by_selector: dict[Selector, list[AnyFact]] = {}
+        self._lists: dict[Selector, tuple[list[AnyFact], ...]] = {}
         self.successor: dict[str, str] = {}
         self.predecessor: dict[str, str] = {}
 
@@ -221,14 +222,12 @@ class FactLog:
         if old is not None:
             self.successor[old], self.predecessor[ref] = ref, old
         kind = (fact.key, type(fact.payload))
-        by_kind = self.by_selector.get(kind)
-        if by_kind is None:
-            self.by_selector[kind] = by_kind = []
-            self.by_selector.setdefault(kind[0], [])
-            self.by_selector.setdefault(kind[1], [])
-        by_kind.append(fact)
-        self.by_selector[kind[0]].append(fact)
-        self.by_selector[kind[1]].append(fact)
+        lists = self._lists.get(kind)
+        if lists is None:
+            lists = tuple([self.by_selector.setdefault(selector, []) for selector in (*kind, kind)])
+            self._lists[kind] = lists
+        for facts in lists:
+            facts.append(fact)
 
 
 class ContextState(Context):

@@ -332,7 +332,7 @@ class Convergence:
                 yield from self._settle()
 
     def _merge(
-        self, items: Iterable[tuple[Judged, Sanction | None]], failures: Sequence[tuple[str, Failure]] = ()
+        self, items: Sequence[tuple[Judged, Sanction | None]], failures: Sequence[tuple[str, Failure]] = ()
     ) -> Generator[Step, None, bool]:
         """Judge what was proposed, serially; let people decide; report what failed; check what must hold.
 
@@ -344,7 +344,7 @@ class Convergence:
             yield from self._check(InvariantClass.STRUCTURAL)
         if self._desk.is_busy:
             decided = yield from self._await_decisions()
-            yield from self._judge_all(self._decided(gate) for gate in decided)
+            yield from self._judge_all([item for gate in decided if (item := self._decided(gate)) is not None])
             yield from self._check(InvariantClass.STRUCTURAL)
         if failures:
             yield from self._report(failures)
@@ -376,7 +376,8 @@ class Convergence:
         proposal, message = commitment(self._judge.version), ""
         yield from self._judge_all([(self._judge.made(draft(proposal, ENGINE.id, self.setup.payloads)), None)])
         for gate in (yield from self._await_decisions()):
-            yield from self._judge_all([self._decided(gate)])
+            if (item := self._decided(gate)) is not None:
+                yield from self._judge_all([item])
             if gate.decision is not None:
                 message = f"{gate.decision.verdict} by {gate.decision.by}: {gate.decision.reason or 'no reason'}"
         if fact_ref(proposal.key, proposal.id) not in self._judge.log.by_ref:
@@ -464,13 +465,13 @@ class Convergence:
         late, self._late = self._late, []
         return late
 
-    def _judge_all(self, items: Iterable[tuple[Judged, Sanction | None] | None]) -> Iterator[Step]:
+    def _judge_all(self, items: Sequence[tuple[Judged, Sanction | None]]) -> Iterator[Step]:
         """Judge proposals one by one; a stop leaves the rest unjudged, and counts them."""
-        queue, hear = [item for item in items if item is not None], self._judge.hear
-        for place, (item, sanction) in enumerate(queue, 1):
+        hear = self._judge.hear
+        for place, (item, sanction) in enumerate(items, 1):
             while (reason := hear(item, sanction)) is not None:
                 again = isinstance(reason, stop.FactBudgetExhausted)  # is judged, once the run is reopened with room
-                yield from self._stop(reason, held=len(queue) - place + again)
+                yield from self._stop(reason, held=len(items) - place + again)
                 if not again:
                     break
 

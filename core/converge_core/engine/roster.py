@@ -5,7 +5,7 @@ Part of the machine's state, kept apart because it answers one question: whom do
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from converge_core.context.allowance import Allowance
 from converge_core.context.state import Context, FactLog
@@ -15,13 +15,12 @@ from converge_core.engine.setup import Setup
 from converge_core.ledger.events import printable
 
 
-@dataclass(slots=True)
-class Summons:
+class Summons(NamedTuple):
     """Whom a cycle asks: the calls by name, in registration order, whose ``accepts`` failed, and who was skipped."""
 
-    calls: dict[str, Call] = field(default_factory=dict)
-    failures: list[tuple[str, Failure]] = field(default_factory=list)
-    skipped: list[tuple[str, str]] = field(default_factory=list)
+    calls: dict[str, Call]
+    failures: list[tuple[str, Failure]]
+    skipped: list[tuple[str, str]]
 
 
 class Roster:
@@ -54,37 +53,37 @@ class Roster:
     def summon(self, cycle: int, log: FactLog, allowance: Allowance, limit: int | None) -> Summons:
         """Return whom this cycle asks; ``limit`` is the most suggestors it may ask."""
         setup, version = self._setup, len(log.all)
-        bench = self._lineup.bench(log)
-        summons, read = Summons(), self._read
-        calls = summons.calls
+        bench, read = self._lineup.bench(log), self._read
+        calls: dict[str, Call] = {}
+        failures, skipped = [], []
         for position in self._candidates(log, bench, limit):
             registration = setup.suggestors[position]
             name, suggestor = registration.name, registration.suggestor
             if registration.pack is not None and not setup.is_active(registration):
-                summons.skipped.append((name, "pack_inactive"))
+                skipped.append((name, "pack_inactive"))
                 continue
             if name in bench:  # what woke it is still new to it when a later decision selects it
                 self._benched.add(position)
-                summons.skipped.append((name, "not_in_formation"))
+                skipped.append((name, "not_in_formation"))
                 continue
             ctx = Context(log, version, read.get(name, 0), allowance)
             try:
                 accepts = suggestor.accepts(ctx)
             except Exception as error:  # one that cannot even say whether it wants to run has failed
                 reason = printable(f"{type(error).__name__}: {error}")
-                summons.failures.append((name, Failure("accepts_raised", reason)))
+                failures.append((name, Failure("accepts_raised", reason)))
                 continue
             if not accepts:
                 continue
             if limit is not None and len(calls) >= limit:
                 if name not in read or read[name] < version:  # else it has nothing to wait for
                     self._waiting.add(position)
-                summons.skipped.append((name, "suggestors_per_cycle"))
+                skipped.append((name, "suggestors_per_cycle"))
                 continue
             calls[name] = Call(cycle, suggestor, ctx, setup.payloads, setup.max_payload_bytes)
         if limit is not None:  # those who had to wait were asked before their turn
-            summons.calls = {name: calls[name] for name in sorted(calls, key=setup.positions.__getitem__)}
-        return summons
+            calls = {name: calls[name] for name in sorted(calls, key=setup.positions.__getitem__)}
+        return Summons(calls, failures, skipped)
 
     def _candidates(self, log: FactLog, bench: frozenset[str], limit: int | None) -> list[int]:
         """Return whom the facts since the last cycle wake, who had to wait, and who is no longer on the bench."""
