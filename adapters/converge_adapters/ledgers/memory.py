@@ -61,14 +61,11 @@ class MemoryLedger:
         run = self._run(run_id)
         if len(run.entries) != expected_size:
             raise LedgerConflict(run_id, expected_size, len(run.entries))
-        log = run.log.copy()  # a leaf that is refused leaves the run as it was
-        for entry in entries:
-            log.append(entry.leaf)
-        head = log.head
+        run.log.extend([entry.leaf for entry in entries])  # a leaf that is refused leaves the run as it was
+        head = run.log.head
         if entries:
+            run.entries += entries
             run.appends.append(_Append(head, self._now()))
-        run.entries += entries
-        run.log = log
         return head
 
     async def read(self, run_id: str, start: int = 0) -> Sequence[StoredEntry]:

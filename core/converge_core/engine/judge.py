@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from converge_core.context.facts import ENGINE, AnyFact, AnyProposal, diagnostic, fact_ref
 from converge_core.context.state import Context, FactLog
-from converge_core.context.tensions import tension_proposal
 from converge_core.engine.desk import Desk
 from converge_core.engine.record import Record
 from converge_core.engine.setup import ConflictPolicy, Setup
@@ -57,8 +56,7 @@ class Judge:
     def proof(self) -> IntegrityProof:
         """The proof over the facts, in the order of promotion; the tree takes in those that are new since the last."""
         tree = self._tree
-        for fact in self.log.all[tree.size :]:
-            tree.append(fact.hash)
+        tree.extend([fact.hash for fact in self.log.all[tree.size :]])
         return IntegrityProof(tree.root(), tree.size, tree.size)
 
     def view(self) -> Context:
@@ -132,6 +130,8 @@ class Judge:
 
     def _detect(self, fact: AnyFact) -> None:
         """State the tensions that a new fact causes; a detector that raises is stated too."""
+        from converge_core.context.tensions import tension_proposal  # few engines have detectors
+
         for detector in self._setup.detectors:
             try:
                 found = [tension_proposal(tension) for tension in detector.detect(fact, self.view())]

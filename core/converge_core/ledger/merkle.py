@@ -97,15 +97,8 @@ class MerkleLog:
 
     def __init__(self, leaves: Iterable[bytes] = ()) -> None:
         self._size = 0
-        self._peaks: list[bytes] = []
-        for leaf in leaves:
-            self.append(leaf)
-
-    def copy(self) -> MerkleLog:
-        """A log that grows on its own from here."""
-        copied = MerkleLog.__new__(MerkleLog)
-        copied._size, copied._peaks = self._size, self._peaks.copy()
-        return copied
+        self._peaks: list[bytes] = []  # never changed in place: heads keep it
+        self.extend(leaves)
 
     @property
     def size(self) -> int:
@@ -115,18 +108,25 @@ class MerkleLog:
     @property
     def head(self) -> Head:
         """The size and the root as they are now, whatever is appended later."""
-        return Head(self._size, peaks=self._peaks.copy())
+        return Head(self._size, peaks=self._peaks)
 
     def append(self, leaf: bytes) -> None:
         """Add one leaf hash. Raises ``MisuseError`` if it is not 32 bytes."""
-        if not isinstance(leaf, bytes) or len(leaf) != DIGEST_SIZE:
-            raise MisuseError(f"a leaf of a Merkle log is a hash of {DIGEST_SIZE} bytes, not {leaf!r:.80}")
-        node, carry, peaks = leaf, self._size, self._peaks
-        while carry & 1:  # every entry comes by here, so the hash is that of node_hash without the call
-            node = sha256(b"\x01" + peaks.pop() + node).digest()
-            carry >>= 1
-        peaks.append(node)
-        self._size += 1
+        self.extend((leaf,))
+
+    def extend(self, leaves: Iterable[bytes]) -> None:
+        """Add leaf hashes; none of them where one is not 32 bytes, which raises ``MisuseError``."""
+        size, peaks = self._size, self._peaks.copy()
+        for leaf in leaves:
+            if not isinstance(leaf, bytes) or len(leaf) != DIGEST_SIZE:
+                raise MisuseError(f"a leaf of a Merkle log is a hash of {DIGEST_SIZE} bytes, not {leaf!r:.80}")
+            node, carry = leaf, size
+            while carry & 1:  # every entry comes by here, so the hash is that of node_hash without the call
+                node = sha256(b"\x01" + peaks.pop() + node).digest()
+                carry >>= 1
+            peaks.append(node)
+            size += 1
+        self._size, self._peaks = size, peaks
 
     def root(self) -> MerkleRoot:
         """The Merkle tree hash of all leaves; O(log n) hashes."""

@@ -170,6 +170,13 @@ def test_a_leaf_that_is_no_hash_is_refused(leaf: bytes) -> None:
         MerkleLog().append(leaf)
 
 
+def test_of_leaves_one_of_which_is_no_hash_none_is_added() -> None:
+    log = MerkleLog(REFERENCE_LEAVES[:3])
+    with pytest.raises(MisuseError):
+        log.extend([*REFERENCE_LEAVES[3:5], b"no hash"])
+    assert str(log.head) == f"3:{REFERENCE_ROOTS[3]}"
+
+
 @pytest.mark.parametrize("size", [1, 2, 1000, 1024, 4095])
 def test_appends_cost_less_than_a_hash_each_at_any_size(size: int, count_hashes: Callable[[], int]) -> None:
     log = MerkleLog()
