@@ -40,7 +40,7 @@ def statements_of(path: Path, cycles: int, facts: int = 1, asleep: int = 0) -> C
 
     async def run() -> None:
         ledger = SqliteLedger(path)
-        ledger._db.conn.set_trace_callback(lambda statement: words.update([statement.split()[0]]))
+        ledger._connection.set_trace_callback(lambda statement: words.update([statement.split()[0]]))
         engine = Engine(budget=Budget(max_cycles=1_000, max_facts=10_000))
         engine.register_suggestor(Talker(cycles, facts))
         for number in range(asleep):
@@ -51,7 +51,7 @@ def statements_of(path: Path, cycles: int, facts: int = 1, asleep: int = 0) -> C
         result = await engine.run(ContextState(), ledger=ledger)
         assert result.converged
         assert len(result.context.facts()) == cycles * facts
-        ledger._db.conn.set_trace_callback(None)
+        ledger._connection.set_trace_callback(None)
         words["entries"] = (await ledger.head("run")).size
         await ledger.close()
 
@@ -63,6 +63,27 @@ def statements_of(path: Path, cycles: int, facts: int = 1, asleep: int = 0) -> C
 def test_a_cycle_is_committed_once(cycles: int, tmp_path: Path) -> None:
     words = statements_of(tmp_path / "ledger.db", cycles)
     assert words["BEGIN"] == words["COMMIT"] == cycles + 2, "one to create the run, one for its end"
+
+
+def test_a_commit_writes_hardly_more_than_the_page_where_the_run_ends(tmp_path: Path) -> None:
+    """A page of the file costs a frame of the log, which is synced at each commit or when the ledger is closed."""
+
+    def frames(cycles: int) -> int:
+        path, written = tmp_path / f"{cycles}.db", 0
+
+        async def run() -> None:
+            nonlocal written
+            ledger = SqliteLedger(path)
+            engine = Engine(budget=Budget(max_cycles=1_000))
+            engine.register_suggestor(Talker(cycles, 1))
+            await engine.run(ContextState(), ledger=ledger)
+            written = path.with_name(f"{path.name}-wal").stat().st_size // 4_096
+            await ledger.close()
+
+        anyio.run(run)
+        return written
+
+    assert frames(120) - frames(20) <= 170
 
 
 @pytest.mark.parametrize("facts", [1, 10, 100])

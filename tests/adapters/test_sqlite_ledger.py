@@ -21,6 +21,9 @@ from converge_core.ledger.merkle import root_of
 FILLED = 3
 """Entries of the run in the ledger that `filled` makes."""
 
+FIRST = 1 << 32
+"""The id of the first entry of the first run."""
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
@@ -68,24 +71,30 @@ def tamper(path: Path, *statements: str) -> None:
 
 
 def connection(ledger: SqliteLedger) -> sqlite3.Connection:
-    return ledger._db.conn
+    return ledger._connection
 
 
 # --- append-only ----------------------------------------------------------------------------------------------------
 
 REFUSED = [
     "UPDATE entries SET body = '{}' WHERE seq = 1",
-    "UPDATE OR REPLACE entries SET seq = 1 WHERE seq = 2",
+    "UPDATE OR REPLACE entries SET id = id - 1 WHERE seq = 2",
     "DELETE FROM entries WHERE seq = 2",
     "DELETE FROM entries",
-    "INSERT OR REPLACE INTO entries VALUES ('run', 1, 'note', '{}', zeroblob(32), 'now', NULL)",
-    "REPLACE INTO entries VALUES ('run', 2, 'note', '{}', zeroblob(32), 'now', NULL)",
-    "INSERT INTO entries VALUES ('run', 1, 'n', '{}', zeroblob(32), 'now', NULL) ON CONFLICT DO UPDATE SET body = ''",
-    "INSERT INTO entries VALUES ('run', 4, 'note', '{}', zeroblob(32), 'now', NULL)",
-    "INSERT INTO entries VALUES ('run', -1, 'note', '{}', zeroblob(32), 'now', NULL)",
+    f"INSERT OR REPLACE INTO entries VALUES ({FIRST + 1}, 'run', 1, 'note', '{{}}', zeroblob(32), 'now', NULL)",
+    f"REPLACE INTO entries VALUES ({FIRST + 2}, 'run', 2, 'note', '{{}}', zeroblob(32), 'now', NULL)",
+    f"REPLACE INTO entries VALUES ({FIRST + 2}, 'run', 3, 'note', '{{}}', zeroblob(32), 'now', NULL)",
+    "INSERT INTO entries SELECT * FROM entries WHERE seq = 1 ON CONFLICT DO UPDATE SET body = ''",
+    f"INSERT INTO entries VALUES ({FIRST + 4}, 'run', 4, 'note', '{{}}', zeroblob(32), 'now', NULL)",
+    f"INSERT INTO entries VALUES ({FIRST + 3}, 'run', 4, 'note', '{{}}', zeroblob(32), 'now', NULL)",
+    f"INSERT INTO entries VALUES ({FIRST - 1}, 'run', -1, 'note', '{{}}', zeroblob(32), 'now', NULL)",
+    f"INSERT INTO entries VALUES ({FIRST + 3}, 'none', 3, 'note', '{{}}', zeroblob(32), 'now', NULL)",
+    f"INSERT INTO entries VALUES ({2 * FIRST}, 'none', 0, 'note', '{{}}', zeroblob(32), 'now', NULL)",
+    "INSERT INTO entries VALUES (NULL, 'run', 3, 'note', '{}', zeroblob(32), 'now', NULL)",
     "UPDATE runs SET created_at = 'then'",
     "DELETE FROM runs",
-    "REPLACE INTO runs VALUES ('run', 'then')",
+    "REPLACE INTO runs (run_id, created_at) VALUES ('run', 'then')",
+    "REPLACE INTO runs (number, run_id, created_at) VALUES (1, 'other', 'then')",
     "UPDATE journal SET body = 'else'",
     "DELETE FROM journal",
     "REPLACE INTO journal VALUES ('run', 1, 'ask', 'else', 'now')",
@@ -101,19 +110,22 @@ def test_the_database_itself_refuses_what_is_no_addition(statement: str, filled:
         assert list(database.iterdump()) == before
 
 
-@pytest.mark.parametrize("table", ["runs", "entries", "journal"])
-def test_no_table_has_a_rowid_to_replace_by(table: str, filled: Path) -> None:
-    with plain(filled) as database, pytest.raises(sqlite3.OperationalError, match="no such column: rowid"):
-        database.execute(f"SELECT rowid FROM {table}")
+def test_no_table_has_a_rowid_to_replace_by_but_the_keys_that_the_triggers_know(filled: Path) -> None:
+    with plain(filled) as database:
+        assert database.execute("SELECT rowid - number FROM runs").fetchall() == [(0,)]
+        assert database.execute("SELECT rowid - id FROM entries").fetchall() == [(0,)] * FILLED
+        with pytest.raises(sqlite3.OperationalError, match="no such column: rowid"):
+            database.execute("SELECT rowid FROM journal")
 
 
 @pytest.mark.parametrize(
     "statement",
     [
-        "INSERT INTO entries VALUES ('run', 3, 'note', x'7b7d', zeroblob(32), 'now', NULL)",
-        "INSERT INTO entries VALUES ('run', 3, 'note', '{}', zeroblob(31), 'now', NULL)",
-        "INSERT INTO entries VALUES ('run', 3, 'note', '{}', zeroblob(32), 'now', zeroblob(31))",
+        f"INSERT INTO entries VALUES ({FIRST + 3}, 'run', 3, 'note', x'7b7d', zeroblob(32), 'now', NULL)",
+        f"INSERT INTO entries VALUES ({FIRST + 3}, 'run', 3, 'note', '{{}}', zeroblob(31), 'now', NULL)",
+        f"INSERT INTO entries VALUES ({FIRST + 3}, 'run', 3, 'note', '{{}}', zeroblob(32), 'now', zeroblob(31))",
         "INSERT INTO journal VALUES ('run', 'one', 'ask', '{}', 'now')",
+        "INSERT INTO runs (number, run_id, created_at) VALUES (2147483648, 'new', 'now')",
     ],
 )
 def test_a_column_takes_its_own_type_only(statement: str, filled: Path) -> None:
@@ -127,6 +139,24 @@ def test_the_ledger_can_be_read_with_plain_sqlite(filled: Path) -> None:
         roots = database.execute("SELECT root FROM entries ORDER BY seq").fetchall()
     assert rows == [("run", seq, *entry) for seq, entry in enumerate(notes(0, FILLED))]
     assert roots == [(None,), (None,), (head_of(notes(0, FILLED)).root,)]
+
+
+def test_the_entries_of_each_run_have_ids_of_their_own(path: Path) -> None:
+    async def fill(ledger: SqliteLedger) -> None:
+        for run_id in "ab":
+            await ledger.create_run(run_id)
+        for size in range(FILLED):
+            for run_id in "ab":
+                await ledger.append(run_id, size, notes(size, size + 1))
+
+    use(path, fill)
+    with plain(path) as database:
+        rows = database.execute("SELECT run_id, id, first_id, last_id FROM runs JOIN entries USING (run_id)").fetchall()
+    assert rows == [
+        (run_id, n * FIRST + seq, n * FIRST, (n + 1) * FIRST - 1)
+        for n, run_id in enumerate("ab", 1)
+        for seq in range(FILLED)
+    ]
 
 
 # --- cost -----------------------------------------------------------------------------------------------------------
@@ -189,6 +219,23 @@ def test_an_append_and_a_list_of_runs_do_the_same_work_on_a_long_run_as_on_a_sho
             size += more
         assert work[0] == work[2]
         assert work[0][0] > 0
+
+    use(path, run)
+
+
+def test_reading_a_run_is_the_same_work_however_many_others_there_are(path: Path) -> None:
+    async def run(ledger: SqliteLedger) -> None:
+        work = []
+        for run_ids, size in (("abc", 10), ("defg", 1_000)):
+            for run_id in run_ids:
+                await ledger.create_run(run_id)
+                await ledger.append(run_id, 0, notes(0, size))
+            counter = steps(ledger)
+            next(counter)
+            assert [entry.sequence for entry in await ledger.read("b", 7)] == [7, 8, 9]
+            assert (await ledger.head("b")).size == 10
+            work.append(next(counter))
+        assert work[0] == work[1]
 
     use(path, run)
 
@@ -348,7 +395,7 @@ def test_opening_to_read_creates_nothing(tmp_path: Path) -> None:
 
 def test_an_empty_file_is_no_ledger_to_read_but_one_to_begin(path: Path) -> None:
     path.touch()
-    assert unopenable(path, read_only=True) == "the file is no ledger yet, or one of an earlier version"
+    assert unopenable(path, read_only=True) == "the file is no ledger yet"
     anyio.run(SqliteLedger(path).close)
     anyio.run(SqliteLedger(path, read_only=True).close)
 
@@ -379,7 +426,7 @@ def test_every_migration_of_the_schema_is_applied_once(filled: Path) -> None:
     anyio.run(SqliteLedger(filled).close)
     with plain(filled) as database:
         applied = [name for (name,) in database.execute("SELECT name FROM _sqlite_migrations")]
-    assert applied == ["m001_append_only_tables"]
+    assert applied == ["m001_append_only_tables", "m002_entries_side_by_side"]
     assert MIGRATIONS.name == "converge"
 
 
@@ -458,7 +505,7 @@ def test_a_row_that_is_no_entry_is_found(filled: Path) -> None:
     tamper(
         filled,
         "PRAGMA writable_schema = ON",
-        "UPDATE sqlite_master SET sql = replace(sql, 'STRICT, ', '') WHERE name = 'entries'",
+        "UPDATE sqlite_master SET sql = replace(sql, ') STRICT', ')') WHERE name = 'entries'",
         "PRAGMA writable_schema = RESET",
         "UPDATE entries SET body = x'7b7d' WHERE seq = 1",
     )
@@ -478,6 +525,13 @@ def test_a_gap_is_found_by_its_place(statement: str, sequence: int, filled: Path
     tamper(filled, statement)
     assert corrupt(filled, lambda ledger: ledger.head("run")).sequence == sequence
     assert corrupt(filled, lambda ledger: ledger.append("run", FILLED, [note("more")])).sequence == sequence
+
+
+@pytest.mark.parametrize("seq", [0, FILLED - 1])
+def test_an_entry_that_was_given_to_another_run_is_missed(seq: int, filled: Path) -> None:
+    tamper(filled, f"UPDATE entries SET run_id = 'other' WHERE seq = {seq}")
+    assert corrupt(filled, lambda ledger: ledger.head("run")).sequence == seq
+    assert corrupt(filled, lambda ledger: ledger.append("run", FILLED, [note("more")])).sequence == seq
 
 
 def test_a_leaf_that_is_no_hash_is_found(filled: Path) -> None:
@@ -500,8 +554,8 @@ def test_roots_that_were_stored_show_which_append_was_changed(path: Path) -> Non
     use(path, fill)
     tamper(
         path,
-        "UPDATE entries SET seq = -1 WHERE seq = 2",
-        "UPDATE entries SET seq = 2 WHERE seq = 3",
-        "UPDATE entries SET seq = 3 WHERE seq = -1",
+        "UPDATE entries SET id = -1 WHERE seq = 2",
+        "UPDATE entries SET id = id - 1, seq = 2 WHERE seq = 3",
+        f"UPDATE entries SET id = {FIRST + 3}, seq = 3 WHERE id = -1",
     )
     use(path, compare)

@@ -290,7 +290,7 @@ def test_a_run_whose_plugin_is_uninstalled_is_told_so_and_can_still_be_read(desk
 def test_a_run_that_was_cut_off_before_its_first_entry_is_told_so(desk: Desk) -> None:
     run_id = desk.finished(intent())["run_id"]
     with sqlite3.connect(desk.home / "ledger.db") as ledger:
-        ledger.execute("INSERT INTO runs SELECT 'empty', created_at FROM runs")
+        ledger.execute("INSERT INTO runs (run_id, created_at) SELECT 'empty', created_at FROM runs")
     ledger.close()
     for words in (["resume", "empty"], ["approve", "empty", "--all"], ["fork", "empty", "--cycle", "0"]):
         assert "was cut off before its first entry" in desk.call(*words, code=1).stderr

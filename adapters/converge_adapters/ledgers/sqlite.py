@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from os import PathLike
 from pathlib import Path
 from types import NoneType
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from sqlite_utils import Database
 
@@ -47,28 +47,44 @@ _FAULTS = {
     sqlite3.SQLITE_READONLY: "the file may only be read",
 }
 
-_READ = """
-    SELECT seq, kind, body, leaf_hash, root, recorded_at FROM entries WHERE run_id = ? AND seq >= ? ORDER BY seq
+_FAULTY = (sqlite3.Error, UnicodeDecodeError)
+"""What goes wrong with a file; the driver decodes names and messages, too."""
+
+# The entries of a run lie between two ids, see the migrations; one among them that names another run is none of them.
+_OF_RUN = """
+    FROM runs JOIN entries ON id BETWEEN first_id + ?2 AND last_id AND entries.run_id = runs.run_id
+    WHERE runs.run_id = ?1 ORDER BY id
 """
-_READ_TEXTS = """
-    SELECT seq, CAST(kind AS BLOB), CAST(body AS BLOB), CAST(recorded_at AS BLOB)
-    FROM entries WHERE run_id = ? AND seq >= ? ORDER BY seq
+_READ = f"SELECT seq, kind, body, leaf_hash, root, recorded_at {_OF_RUN}"
+_READ_TEXTS = f"SELECT seq, CAST(kind AS BLOB), CAST(body AS BLOB), CAST(recorded_at AS BLOB) {_OF_RUN}"
+_READ_LEAVES = f"SELECT seq, leaf_hash {_OF_RUN}"
+_FIND = """
+    SELECT first_id, (SELECT coalesce(max(id) + 1 - first_id, 0) FROM entries WHERE id BETWEEN first_id AND last_id)
+    FROM runs WHERE run_id = ?
 """
-_ENTRY_TYPES = {(int, str, str, bytes, root, str) for root in (bytes, NoneType)}
 _RUNS = """
     SELECT runs.run_id, runs.created_at,
         first.seq, first.kind, first.body, first.leaf_hash, first.root, first.recorded_at,
         last.seq, last.kind, last.body, last.leaf_hash, last.root, last.recorded_at
     FROM runs
-    LEFT JOIN entries AS first ON first.run_id = runs.run_id AND first.seq = 0
-    LEFT JOIN entries AS last ON last.run_id = runs.run_id
-        AND last.seq = (SELECT max(seq) FROM entries WHERE run_id = runs.run_id)
+    LEFT JOIN entries AS first ON first.id = first_id
+    LEFT JOIN entries AS last ON last.id = (SELECT max(id) FROM entries WHERE id BETWEEN first_id AND last_id)
     ORDER BY runs.created_at, runs.run_id
 """
+_ENTRY_TYPES = {(int, str, str, bytes, root, str) for root in (bytes, NoneType)}
+
+
+class _Place(NamedTuple):
+    """Where a run is: the id of its first entry, and how many there are."""
+
+    first_id: int
+    size: int
 
 
 class SqliteLedger:
     """Implements the port `Ledger` on one file, which is created, with its folders, unless it is opened to be read.
+
+    A file of an earlier version is brought up to date when it is opened; to be read only, a copy of it in memory is.
 
     Raises LedgerError, with the path in it, for a file that cannot be opened, is no database, is a database of
     something else, or was written by a later version; later on for a full or failing disk, a file that may only be
@@ -89,48 +105,56 @@ class SqliteLedger:
         self._now = now
         self._logs: dict[str, MerkleLog] = {}
         with self._faults_named():
-            connection = self._connect(read_only)
+            self._connection = self._connect(read_only)
             try:
-                self._db = Database(connection, execute_plugins=False)
-                self._prepare(read_only, synchronous)
+                if read_only:
+                    self._prepare_to_read()
+                else:
+                    self._prepare(synchronous)
             except BaseException:
-                connection.close()
+                self._connection.close()
                 raise
 
     async def create_run(self, run_id: str) -> None:
         with self._transaction():
-            size = self._find(run_id)
-            if size is not None:
-                raise LedgerConflict(run_id, 0, size)
-            self._db.execute("INSERT INTO runs VALUES (?, ?)", (run_id, timestamp(self._now())))
+            found = self._find(run_id)
+            if found is not None:
+                raise LedgerConflict(run_id, 0, found.size)
+            insert = "INSERT INTO runs (run_id, created_at) VALUES (?, ?)"
+            self._connection.execute(insert, (run_id, timestamp(self._now())))
 
     async def append(self, run_id: str, expected_size: int, entries: Sequence[Entry]) -> Head:
         with self._transaction():
-            size = self._size(run_id)
+            first_id, size = self._place(run_id)
             if size != expected_size:
                 raise LedgerConflict(run_id, expected_size, size)
             # Out of the cache until the commit: whatever goes wrong, no log stays there that is ahead of the table.
             log = self._logs.pop(run_id, None)
             if log is None or log.size != size:
-                log = self._read_log(run_id)
-            self._db.conn.executemany(
-                "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)", self._rows(run_id, entries, log)
-            )
+                log = self._read_log(run_id, size)
+            log.extend([entry.leaf for entry in entries])
+            recorded_at, head = timestamp(self._now()), log.head
+            last = head.size - 1
+            rows = [
+                (first_id + seq, run_id, seq, *entry, recorded_at, head.root if seq == last else None)
+                for seq, entry in enumerate(entries, size)
+            ]
+            self._connection.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
         self._logs[run_id] = log
         if len(self._logs) > MAX_LOGS:
             del self._logs[next(iter(self._logs))]
-        return log.head
+        return head
 
     async def read(self, run_id: str, start: int = 0) -> Sequence[StoredEntry]:
         """Return the entries from ``start`` on, unchecked. Raises UnknownRun, and LedgerCorrupt for what is none."""
         with self._faults_named():
             try:
-                rows = self._db.execute(_READ, (run_id, start)).fetchall()
+                rows = self._connection.execute(_READ, (run_id, start)).fetchall()
             except sqlite3.OperationalError:
                 self._find_undecodable(run_id, start)
                 raise
             if not rows:
-                self._size(run_id)
+                self._place(run_id)
         for seq, row in enumerate(rows, start):
             if tuple(map(type, row)) not in _ENTRY_TYPES:
                 raise LedgerCorrupt(run_id, seq, "an entry", f"a row of other types: {row!r:.200}")
@@ -138,19 +162,18 @@ class SqliteLedger:
 
     async def runs(self) -> Sequence[RunInfo]:
         with self._faults_named():
-            return tuple(map(_info, self._db.execute(_RUNS)))
+            return tuple(map(_info, self._connection.execute(_RUNS)))
 
     async def head(self, run_id: str) -> Head:
         """Return size and root, computed from the leaves. Raises UnknownRun, and LedgerCorrupt for a leaf missing."""
         with self._faults_named():
-            self._size(run_id)
-            return self._read_log(run_id).head
+            return self._read_log(run_id, self._place(run_id).size).head
 
     async def record_effect(self, run_id: str, cycle: int, suggestor: str, body: str) -> None:
         """Keep the outcome of a finished call. The first one recorded for a call stays. Raises UnknownRun."""
         with self._transaction():
-            self._size(run_id)
-            self._db.execute(
+            self._place(run_id)
+            self._connection.execute(
                 "INSERT INTO journal SELECT ?1, ?2, ?3, ?4, ?5 WHERE NOT EXISTS"
                 " (SELECT 1 FROM journal WHERE (run_id, cycle, suggestor) = (?1, ?2, ?3))",
                 (run_id, cycle, suggestor, body, timestamp(self._now())),
@@ -159,14 +182,14 @@ class SqliteLedger:
     async def recorded_effects(self, run_id: str, cycle: int) -> Mapping[str, str]:
         with self._faults_named():
             select = "SELECT suggestor, body FROM journal WHERE run_id = ? AND cycle = ?"
-            effects = dict(self._db.execute(select, (run_id, cycle)).fetchall())
+            effects = dict(self._connection.execute(select, (run_id, cycle)).fetchall())
             if not effects:
-                self._size(run_id)
+                self._place(run_id)
             return effects
 
     async def close(self) -> None:
         """Close the file. Closing again does nothing; everything else raises LedgerError from now on."""
-        self._db.close()
+        self._connection.close()
 
     def _connect(self, read_only: bool) -> sqlite3.Connection:
         path = self._path.absolute()
@@ -179,63 +202,69 @@ class SqliteLedger:
         # No isolation level: the driver begins no transactions of its own.
         return sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
 
-    def _prepare(self, read_only: bool, synchronous: Synchronous) -> None:
-        self._db.execute(f"PRAGMA synchronous = {synchronous}")
-        schema = schema_of(self._db)
-        if schema in (Schema.NEWER, Schema.FOREIGN) or (read_only and schema is Schema.BEHIND):
-            raise self._error(f"the file is {schema.value}")
-        if not read_only:
-            self._enable_wal()  # first, for a new file: its tables then cost one write, and no journal beside it
-        if schema is Schema.BEHIND:
+    def _prepare(self, synchronous: Synchronous) -> None:
+        self._connection.execute(f"PRAGMA synchronous = {synchronous}")
+        database = Database(self._connection, execute_plugins=False)
+        schema = self._schema(database)
+        self._enable_wal(database)  # first, for a new file: its tables then cost one write, and no journal beside it
+        if schema is not Schema.CURRENT:
             with self._transaction():
-                schema = schema_of(self._db)  # again, now that nobody else can be creating it
-                if schema in (Schema.NEWER, Schema.FOREIGN):
-                    raise self._error(f"the file is {schema.value}")
-                MIGRATIONS.apply(self._db)
+                self._schema(database)  # again, now that nobody else can be creating it
+                MIGRATIONS.apply(database)
 
-    def _enable_wal(self) -> None:
+    def _prepare_to_read(self) -> None:
+        """See that there is a ledger. One of an earlier version is not changed, but copied to memory and read there."""
+        schema = self._schema(Database(self._connection, execute_plugins=False))
+        if schema is Schema.NONE:
+            raise self._error(f"the file is {schema.value}")
+        if schema is Schema.EARLIER:
+            with closing(self._connection) as file:
+                self._connection = sqlite3.connect(":memory:", isolation_level=None)
+                file.backup(self._connection)
+            MIGRATIONS.apply(Database(self._connection, execute_plugins=False))
+            self._connection.execute("PRAGMA query_only = ON")
+
+    def _schema(self, database: Database) -> Schema:
+        """Return what the file is. Raises LedgerError when it is nothing for this program."""
+        schema = schema_of(database)
+        if schema in (Schema.NEWER, Schema.FOREIGN):
+            raise self._error(f"the file is {schema.value}")
+        return schema
+
+    def _enable_wal(self, database: Database) -> None:
         try:
-            self._db.enable_wal()
+            database.enable_wal()
         except sqlite3.OperationalError as error:
             # SQLite does not always wait here. Who is in the way may be about to switch too; if not, the file works
             # as it is, and the next one to open it switches.
             if _result_code(error) != sqlite3.SQLITE_BUSY:
                 raise
 
-    def _find(self, run_id: str) -> int | None:
-        """Return the number of entries of a run, by look-ups in primary keys, or None where there is no such run."""
-        select = "SELECT (SELECT max(seq) + 1 FROM entries WHERE run_id = ?1) FROM runs WHERE run_id = ?1"
-        row = self._db.execute(select, (run_id,)).fetchone()
-        return None if row is None else row[0] or 0
+    def _find(self, run_id: str) -> _Place | None:
+        """Return where a run is, by look-ups in keys, or None where there is no such run."""
+        row = self._connection.execute(_FIND, (run_id,)).fetchone()
+        return None if row is None else _Place._make(row)
 
-    def _size(self, run_id: str) -> int:
-        size = self._find(run_id)
-        if size is None:
+    def _place(self, run_id: str) -> _Place:
+        place = self._find(run_id)
+        if place is None:
             raise UnknownRun(run_id)
-        return size
+        return place
 
-    def _read_log(self, run_id: str) -> MerkleLog:
-        """Build the log from the leaves. Raises LedgerCorrupt for a gap, and for what is no leaf."""
-        log = MerkleLog()
-        select = "SELECT seq, leaf_hash FROM entries WHERE run_id = ? ORDER BY seq"
-        for seq, leaf in self._db.execute(select, (run_id,)):
-            if seq != log.size or not isinstance(leaf, bytes) or len(leaf) != DIGEST_SIZE:
-                raise LedgerCorrupt(run_id, log.size, "its leaf hash", f"that of entry {seq}, {leaf!r:.100}")
-            log.append(leaf)
-        return log
-
-    def _rows(self, run_id: str, entries: Sequence[Entry], log: MerkleLog) -> Iterator[tuple[object, ...]]:
-        """Grow the log by the entries, and yield the row of each; the last one has the log's new root."""
-        recorded_at = timestamp(self._now())
-        end = log.size + len(entries)
-        for entry in entries:
-            log.append(entry.leaf)
-            root = log.root() if log.size == end else None
-            yield run_id, log.size - 1, entry.kind, entry.body, entry.leaf, recorded_at, root
+    def _read_log(self, run_id: str, size: int) -> MerkleLog:
+        """Build the log from the leaves, ``size`` or more. Raises LedgerCorrupt for a gap, and for what is no leaf."""
+        leaves: list[bytes] = []
+        for seq, leaf in self._connection.execute(_READ_LEAVES, (run_id, 0)):
+            if seq != len(leaves) or not isinstance(leaf, bytes) or len(leaf) != DIGEST_SIZE:
+                raise LedgerCorrupt(run_id, len(leaves), "its leaf hash", f"that of entry {seq}, {leaf!r:.100}")
+            leaves.append(leaf)
+        if len(leaves) < size:
+            raise LedgerCorrupt(run_id, len(leaves), "its leaf hash", "an entry of another run")
+        return MerkleLog(leaves)
 
     def _find_undecodable(self, run_id: str, start: int) -> None:
         """Raise LedgerCorrupt for the first entry with bytes that are not UTF-8: the driver does not say where."""
-        for seq, *columns in self._db.execute(_READ_TEXTS, (run_id, start)):
+        for seq, *columns in self._connection.execute(_READ_TEXTS, (run_id, start)):
             for column in columns:
                 try:
                     (column or b"").decode()
@@ -245,25 +274,31 @@ class SqliteLedger:
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         """Write everything that happens inside, or nothing."""
-        with self._faults_named():
-            self._db.execute("BEGIN IMMEDIATE")
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
-                self._db.commit()
+                self._connection.execute("COMMIT")
             except BaseException:
-                self._db.rollback()
+                self._connection.rollback()
                 raise
+        except _FAULTY as error:
+            raise self._named(error) from error
 
     @contextmanager
     def _faults_named(self) -> Iterator[None]:
         """Turn the faults of the disk and of SQLite into LedgerErrors that name the file."""
         try:
             yield
-        except sqlite3.Error as error:
-            fault = _FAULTS.get(_result_code(error))
-            raise self._error(f"{fault} ({error})" if fault else str(error)) from error
-        except UnicodeDecodeError as error:  # the driver decodes names and messages, too
-            raise self._error(f"{_FAULTS[sqlite3.SQLITE_CORRUPT]} ({error})") from error
+        except _FAULTY as error:
+            raise self._named(error) from error
+
+    def _named(self, error: sqlite3.Error | UnicodeDecodeError) -> LedgerError:
+        """Return the error that names the file."""
+        if isinstance(error, UnicodeDecodeError):
+            return self._error(f"{_FAULTS[sqlite3.SQLITE_CORRUPT]} ({error})")
+        fault = _FAULTS.get(_result_code(error))
+        return self._error(f"{fault} ({error})" if fault else str(error))
 
     def _error(self, reason: str) -> LedgerError:
         return LedgerError(f"ledger {self._path}: {reason}")

@@ -16,4 +16,4 @@ def utc_now() -> datetime:
 
 def timestamp(moment: datetime) -> str:
     """``2026-10-31T23:59:59.999Z``: ISO 8601, UTC, milliseconds, so that texts sort as moments do."""
-    return f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
+    return f"{moment.astimezone(UTC).isoformat(timespec='milliseconds').removesuffix('+00:00')}Z"
