@@ -77,6 +77,14 @@ def _import(statement: str) -> dict[str, object]:
     return {"argv": ["-c", statement]}
 
 
+_IMPORTS = {
+    "langgraph": _import("import langgraph.graph"),
+    "pydantic-graph": _import("import pydantic_graph"),
+    "burr": _import("import burr.core"),
+    "dbos": _import("import dbos"),
+    "clipspy": _import("import clips"),
+    "pydantic": _import("from pydantic import BaseModel"),
+}
 _HELLO = """
 import click
 @click.command()
@@ -190,17 +198,18 @@ WORKLOADS = {
             "import, over an empty process",
             "process",
             {},
-            (OWN, "langgraph", "pydantic-graph", "burr", "dbos", "clipspy", "pydantic"),
+            (OWN, *_IMPORTS),
             [Shown("ms", 1e3)],
-            own={
-                OWN: _import("import converge_core"),
-                "langgraph": _import("import langgraph.graph"),
-                "pydantic-graph": _import("import pydantic_graph"),
-                "burr": _import("import burr.core"),
-                "dbos": _import("import dbos"),
-                "clipspy": _import("import clips"),
-                "pydantic": _import("from pydantic import BaseModel"),
-            },
+            own={OWN: _import("import converge_core"), **_IMPORTS},
+        ),
+        Workload(
+            "W7-engine",
+            "import the engine, over an empty process",
+            "process",
+            {},
+            (OWN, *_IMPORTS),
+            [Shown("ms", 1e3)],
+            own={OWN: _import("from converge_core import Engine"), **_IMPORTS},
         ),
         Workload(
             "W7-help",
@@ -336,6 +345,8 @@ TARGETS = (
     _absolute("W6w", "bytes each", 12_000, measure="bytes"),
     _within("W7-import", "pydantic", 1.6),
     _within("W7-import", "langgraph", 0.2),
+    _within("W7-engine", "pydantic", 1.6),
+    _within("W7-engine", "langgraph", 0.2),
     _within("W7-help", "click", 2.5),
     _absolute("W8-asyncio", "ms", 104, 1e3),
     _absolute("W8-trio", "ms", 104, 1e3),

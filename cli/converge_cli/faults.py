@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from converge_adapters.documents import Document
 from converge_core import Problem
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
+
+    from converge_adapters.documents import Document
 
 Steps = tuple[str | int, ...]
 

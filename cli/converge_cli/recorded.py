@@ -5,36 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from converge_adapters.documents import Document
 from converge_adapters.event_loop import run_async
-from converge_adapters.timeouts import overdue
-from converge_cli.compose import Composition, compose
 from converge_cli.faults import nearest
 from converge_cli.session import Session
 from converge_core import (
     ConvergeError,
-    Convergence,
-    Engine,
     Entry,
-    GateDecision,
     Head,
     IntentError,
-    Ledger,
     LedgerCorrupt,
     LedgerError,
     Problem,
-    SetupChanged,
-    StoredEntry,
     UnknownRun,
     read_event,
-    replay,
     verify,
 )
 from converge_core.ledger.events import RunStarted
-from converge_core.ledger.replay import changes
-from converge_core.ports import RUN_ID
+
+if TYPE_CHECKING:  # most commands read a run and set nothing up: the functions that do import what it takes
+    from converge_adapters.documents import Document
+    from converge_cli.compose import Composition
+    from converge_core import Convergence, Engine, GateDecision, Ledger, StoredEntry
 
 
 def with_ledger(ledger: Ledger, work: Callable[..., Any], *args: object) -> Any:
@@ -79,6 +72,8 @@ def started_of(run_id: str, entries: Sequence[Entry]) -> RunStarted:
 
 def source_of(run_id: str, entries: Sequence[Entry]) -> tuple[Document, Path]:
     """Return the intent that a run's ledger keeps, and its folder. Raises ConvergeError where there is none."""
+    from converge_adapters.documents import Document
+
     source: Any = started_of(run_id, entries).source
     if source is None:
         raise ConvergeError(f"run {run_id!r} was not started from an intent file, so its engine cannot be set up here")
@@ -90,6 +85,9 @@ def composition_of(session: Session, run_id: str, entries: Sequence[Entry]) -> C
 
     Raises IntentError when what the intent names is no longer there: a plugin that was uninstalled, code that moved.
     """
+    from converge_cli.compose import compose
+    from converge_core.ports import RUN_ID
+
     document, folder = source_of(run_id, entries)
     ports = session.ports(started_of(run_id, entries).labels or {}).offer(RUN_ID, run_id)
     try:
@@ -114,6 +112,8 @@ class Loaded:
 
     def expire(self, stored: Sequence[StoredEntry]) -> list[GateDecision]:
         """Let the time-out policy decide about the gates whose time is up; return what it has decided."""
+        from converge_adapters.timeouts import overdue
+
         policy = self.engine.hitl_policy
         expired = overdue(self.run.open_gates, policy.approval.levels if policy is not None else 1, stored)
         self.run.decide(expired)
@@ -122,6 +122,9 @@ class Loaded:
 
 def load(session: Session, run_id: str, stored: Sequence[StoredEntry], *, accept_changes: bool = False) -> Loaded:
     """Verify and replay a run. Raises LedgerCorrupt, ReplayDifference, or SetupChanged unless ``accept_changes``."""
+    from converge_core import SetupChanged
+    from converge_core.ledger.replay import changes, replay
+
     verify(run_id, stored)
     entries = entries_of(stored)
     engine = composition_of(session, run_id, entries).engine

@@ -16,15 +16,13 @@ from typing import TYPE_CHECKING
 import click
 from pydantic import SecretStr
 
-from converge_cli.models import PROVIDERS
-from converge_core import Executor, Ledger, NoConfig, Observer, PluginError, Site
+from converge_core import Executor, Ledger, Observer, PluginError
 from converge_core.deadlines import DEADLINES
 from converge_core.experience.query import TENANT
 from converge_core.leases import LEASES
-from converge_core.llm.backend import KEYS
 from converge_core.ports import BLOBS, CAPACITY, CLOCK, MODELS, QUOTAS, RECALL, TIME_OF_DAY, WATCHER
 from converge_core.repository import RECEIPTS
-from converge_core.suggestors.catalog import Ports
+from converge_core.suggestors.catalog import NoConfig, Ports, Site
 
 if TYPE_CHECKING:
     from converge_adapters.plugin_loader import Offers
@@ -146,6 +144,8 @@ class Session:
         from converge_adapters.ledgers import MEMORY, default_path, ledger_path
         from converge_adapters.recall.lexical import LexicalRecall, index_path
         from converge_adapters.repository.receipts import LedgerReceipts
+        from converge_cli.models import PROVIDERS
+        from converge_core.llm.backend import KEYS
 
         url, tenant = self.ledger_url, labels.get(TENANT)
         path = default_path(os.environ) if url is None else ledger_path(url)

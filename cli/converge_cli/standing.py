@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from converge_cli.exit_codes import ExitCode
-from converge_core import ConvergeResult, Entry, Head, Ledger, RunInfo, StopClass, read_event
+from converge_core import Entry, Head, Ledger, RunInfo, StopClass, read_event
 from converge_core.gates.stop import StopReason
 from converge_core.ledger.events import (
     ChangesAccepted,
@@ -18,6 +18,9 @@ from converge_core.ledger.events import (
     RunStopped,
 )
 from converge_core.ledger.history import History
+
+if TYPE_CHECKING:
+    from converge_core import ConvergeResult
 
 _EXIT_CODES = {
     StopClass.SUCCESS: ExitCode.CONVERGED,

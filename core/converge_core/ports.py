@@ -9,18 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from converge_core.engine.calls import Call, Outcome
-from converge_core.evals import Eval
-from converge_core.experience.query import ExperienceQuery
-from converge_core.experience.records import ExperienceRecord
-from converge_core.gates.hitl import GateDecision, GateRequest
-from converge_core.intent.sections import EvalSection
-from converge_core.ledger.events import Entry
-from converge_core.ledger.merkle import Head
-from converge_core.recall.policy import RecallBudgets, RecallQuery
 from converge_core.suggestors.catalog import Port
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a socket is only written down: whoever plugs in brings what it speaks of
+    from converge_core.engine.calls import Call, Outcome
+    from converge_core.evals import Eval
+    from converge_core.experience.query import ExperienceQuery
+    from converge_core.experience.records import ExperienceRecord
+    from converge_core.gates.hitl import GateDecision, GateRequest
+    from converge_core.intent.sections import EvalSection
+    from converge_core.ledger.events import Entry
+    from converge_core.ledger.merkle import Head
     from converge_core.llm.blobs import Blobs
     from converge_core.llm.capacity import Capacity, Quotas
     from converge_core.llm.chat import Line
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from converge_core.llm.router import Watcher
     from converge_core.recall.answers import RecallAnswer
     from converge_core.recall.payloads import ReplayabilityDowngradeReason
+    from converge_core.recall.policy import RecallBudgets, RecallQuery
 
 
 class Executor(Protocol):

@@ -62,6 +62,13 @@ def test_a_command_loads_no_sdk_of_a_model_provider(desk: Desk) -> None:
     assert "converge_core" in loaded  # so that the test can see something
 
 
+@pytest.mark.parametrize("command", ["runs", "verify", "head", "export"])
+def test_a_command_that_reads_a_run_loads_no_plugin_and_sets_no_engine_up(desk: Desk, command: str) -> None:
+    kept: str = desk.finished(intent())["run_id"]
+    loaded = _loaded(desk, command, *([] if command == "runs" else [kept]))
+    assert loaded.isdisjoint({"cel", "converge_plugins", "yaml"})
+
+
 def test_help_lists_every_command_and_every_exit_code(desk: Desk) -> None:
     shown = desk.call("--help").stdout
     assert all(f"\n  {name} " in shown for name in COMMANDS)

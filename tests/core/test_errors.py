@@ -66,9 +66,8 @@ each_error = pytest.mark.parametrize(("error", "sentence"), ERRORS, ids=[type(er
 
 
 def test_every_error_of_the_public_api_is_on_the_list() -> None:
-    public = {
-        thing for thing in vars(converge_core).values() if isinstance(thing, type) and issubclass(thing, ConvergeError)
-    }
+    things = [getattr(converge_core, name) for name in converge_core.__all__]
+    public = {thing for thing in things if isinstance(thing, type) and issubclass(thing, ConvergeError)}
     assert public <= {type(error) for error, _ in ERRORS}
 
 

@@ -116,7 +116,7 @@ def _checked(file: Path, heads: Sequence[GivenHead]) -> Proof:
         if len(heads) != 2:
             raise click.UsageError("a proof of growth is checked between two heads that you hold: give --head twice")
         _check_origins(heads)
-        proof.check(*sorted(given.head for given in heads))
+        proof.check(*sorted((given.head for given in heads), key=lambda head: head.size))
     return proof
 
 

@@ -13,7 +13,7 @@ a set, frozen or not: its order depends on the process, and the ledger's bytes m
 from __future__ import annotations
 
 import collections.abc as abc
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import is_dataclass
 from typing import (
     TYPE_CHECKING,
@@ -256,6 +256,7 @@ class PayloadRegistry:
 
     def __init__(self) -> None:
         self._classes: dict[str, type[FactPayload]] = {}
+        self._reserved: dict[str, Callable[[], Iterable[type[FactPayload]]]] = {}
         self._upcasters: dict[tuple[str, int], Upcaster] = {}
         for payload in (TextPayload, DataPayload, DiagnosticPayload):
             self.register(payload)
@@ -265,14 +266,37 @@ class PayloadRegistry:
 
         Raises PayloadError when another class already has the family.
         """
-        known = self._classes.setdefault(payload.family, payload)
+        known = self._classes.get(payload.family)
+        if known is None:
+            known = self._fetched(payload.family) or self._classes.setdefault(payload.family, payload)
         if known is not payload:
             raise PayloadError(payload.family, payload.version, f"{known.__qualname__} already has this family")
         if upcasters:
             self._upcasters |= {(payload.family, version): upcaster for version, upcaster in upcasters.items()}
 
+    def reserve(self, families: Sequence[str], load: Callable[[], Iterable[type[FactPayload]]]) -> None:
+        """Keep families for classes that ``load`` returns, and that are registered once one of them is asked for.
+
+        Raises PayloadError when another class already has one of the families.
+        """
+        self._reserved |= dict.fromkeys(families, load)
+        if not self._classes.keys().isdisjoint(families):
+            self._fetched(families[0])
+
+    def _fetched(self, family: str) -> type[FactPayload] | None:
+        """Return the class of a reserved family, and register all that are reserved with it; None for any other."""
+        load = self._reserved.get(family)
+        if load is None:
+            return None
+        self._reserved = {name: other for name, other in self._reserved.items() if other is not load}
+        for payload in load():
+            self.register(payload)
+        return self._classes.get(family)
+
     def families(self) -> dict[str, type[FactPayload]]:
         """Return the registered classes by family."""
+        for family in tuple(self._reserved):
+            self._fetched(family)
         return dict(self._classes)
 
     def decode(self, family: str, version: int, text: str) -> FactPayload:
@@ -280,25 +304,32 @@ class PayloadRegistry:
 
         Raises PayloadError for an unknown family, a missing upcaster or a body that does not fit.
         """
-        payload = self._classes.get(family)
+        payload = self._classes.get(family) or self._fetched(family)
         if payload is None:
             raise PayloadError(family, version, "unknown family: the plugin that defines it is not loaded")
         if version > payload.version:
             raise PayloadError(family, version, f"newer than this program, which knows v{payload.version}")
+        if version != payload.version:
+            text = self._upcast(payload, version, text)
+        try:
+            return payload.from_text(text)
+        except ValidationError as error:
+            raise PayloadError(family, version, one_line(error)) from error
+        except Exception as error:  # a validator is a plugin's, and meets what its author may not have foreseen
+            raise PayloadError(family, version, f"cannot be read: {type(error).__name__}") from error
+
+    def _upcast(self, payload: type[FactPayload], version: int, text: str) -> str:
+        """Bring the text of an older version up to the current one. Raises PayloadError."""
+        family = payload.family
         for step in range(version, payload.version):
             upcaster = self._upcasters.get((family, step))
             if upcaster is None:
                 raise PayloadError(family, version, f"no upcaster from v{step} to v{step + 1}")
             try:
                 text = canonical(upcaster(parse(text)))
-            except Exception as error:  # an upcaster is a plugin's, and meets what its author may not have foreseen
+            except Exception as error:  # an upcaster is a plugin's, too
                 raise PayloadError(family, version, f"the upcaster of v{step} raised {type(error).__name__}") from error
-        try:
-            return payload.from_text(text)
-        except ValidationError as error:
-            raise PayloadError(family, version, one_line(error)) from error
-        except Exception as error:  # so is a validator
-            raise PayloadError(family, version, f"cannot be read: {type(error).__name__}") from error
+        return text
 
 
 def one_line(error: ValidationError) -> str:

@@ -182,7 +182,7 @@ class Context:
         return tuple(fact for fact in self.facts() if fact.subject == subject)
 
     def _window(self, selector: Selector, since: int) -> FactView[T]:
-        facts = cast("list[Fact[T]]", self._log.by_selector.get(selector, ()))
+        facts = cast("Sequence[Fact[T]]", self._log.by_selector.get(selector, ()))
         stop = len(facts)
         if stop and facts[-1].promotion.lamport > self.version:
             stop = bisect_right(facts, self.version, key=_promoted_at)

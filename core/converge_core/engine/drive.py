@@ -7,6 +7,7 @@ durable before the world acts on it. A driver that dies in between loses nothing
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from converge_core.engine.calls import Call, Outcome
 from converge_core.engine.convergence import Convergence
@@ -14,7 +15,9 @@ from converge_core.engine.result import ConvergeResult
 from converge_core.engine.steps import AwaitDecision, Execute, Stopped
 from converge_core.gates.hitl import GateRequest
 from converge_core.ledger.events import Entry
-from converge_core.ports import Approver, Clock, Executor, Ledger, Observer
+
+if TYPE_CHECKING:
+    from converge_core.ports import Approver, Clock, Executor, Ledger, Observer
 
 
 class SequentialExecutor:

@@ -5,36 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from operator import is_
+from typing import TYPE_CHECKING
 
 from converge_core.context.admission import INPUT
-from converge_core.context.artifacts import ArtifactUse, LifecycleEvent
 from converge_core.context.facts import ENGINE, ActorKind
-from converge_core.context.hypotheses import Hypothesis, HypothesisResolution
 from converge_core.context.keys import ContextKey
 from converge_core.context.payloads import PayloadRegistry
 from converge_core.context.state import ContextState
-from converge_core.context.tensions import Tension, TensionDetector, TensionResolution
 from converge_core.context.wire import read_fact
 from converge_core.engine.convergence import Convergence
 from converge_core.engine.drive import drive
+from converge_core.engine.families import CORE_FAMILIES, core_payloads
 from converge_core.engine.index import DependencyIndex
 from converge_core.engine.lineup import Lineup
 from converge_core.engine.result import ConvergeResult
 from converge_core.engine.setup import ConflictPolicy, Registration, Setup
 from converge_core.errors import IntentError, LedgerCorrupt, MisuseError, PayloadError, Problem, SnapshotError
-from converge_core.evals import EvalFact
-from converge_core.formations.decision import FORMATION, FormationDecision, bearer
+from converge_core.formations.decision import FORMATION, bearer
 from converge_core.formations.kinds import Formation
 from converge_core.gates.budgets import Budget
 from converge_core.gates.checks import BUILTIN_CHECKS
 from converge_core.gates.drafts import draft, read_draft
-from converge_core.gates.flow import CommitmentPayload, FlowGateAuthorizer, PhasePayload
+from converge_core.gates.flow import FlowGateAuthorizer
 from converge_core.gates.hitl import GateDecision, HitlPause, HitlPolicy
 from converge_core.gates.promotion import Check, PromotionGate, ValidationPolicy
-from converge_core.governance.actions import ActionRecord
 from converge_core.intent.criteria import CriterionEvaluator
-from converge_core.intent.frames import Frame
-from converge_core.intent.root import ConstraintPayload, RootIntent
+from converge_core.intent.root import RootIntent
 from converge_core.intent.scope import Scope
 from converge_core.invariants import Invariant, InvariantClass
 from converge_core.ledger import events
@@ -42,38 +38,13 @@ from converge_core.ledger.canonical import JsonValue
 from converge_core.ledger.events import Entry, read_event
 from converge_core.ledger.replay import replay
 from converge_core.llm.profiles import ProviderProfile
-from converge_core.llm.selection import SelectionPayload
-from converge_core.ports import Approver, Clock, Executor, Ledger, Observer
-from converge_core.recall.payloads import RecalledItem, RecallExecuted
 from converge_core.suggestors.contract import Suggestor, is_selector
-from converge_core.validation import Claim, ValidationOutcome, ValidationVote
-from converge_core.votes import Vote
+
+if TYPE_CHECKING:
+    from converge_core.context.tensions import TensionDetector
+    from converge_core.ports import Approver, Clock, Executor, Ledger, Observer
 
 MAX_NAME = 128
-
-_CORE_PAYLOADS = (
-    ActionRecord,
-    ArtifactUse,
-    Claim,
-    CommitmentPayload,
-    ConstraintPayload,
-    EvalFact,
-    FormationDecision,
-    Frame,
-    Hypothesis,
-    HypothesisResolution,
-    LifecycleEvent,
-    PhasePayload,
-    RecalledItem,
-    RecallExecuted,
-    SelectionPayload,
-    Tension,
-    TensionResolution,
-    ValidationOutcome,
-    ValidationVote,
-    Vote,
-)
-"""What a ledger may hold though nobody here depends on it, and so nobody has registered it."""
 
 
 class Engine:
@@ -103,8 +74,7 @@ class Engine:
         self.validation = validation or ValidationPolicy()
         self.conflict_policy = conflict_policy
         self.payloads = payloads or PayloadRegistry()
-        for payload in _CORE_PAYLOADS:
-            self.payloads.register(payload)
+        self.payloads.reserve(CORE_FAMILIES, core_payloads)
         self.evaluator = evaluator
         if flow is not None:
             _checked_name("flow gate authorizer", flow.name)

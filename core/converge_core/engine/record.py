@@ -34,7 +34,7 @@ class Record:
     def drain(self, at_most: int | None = None) -> list[Entry]:
         """Take the entries out, in order; all of them, or the first few."""
         entries = self._entries
-        if at_most is None:
+        if at_most is None or at_most >= len(entries):
             drained = list(entries)
             entries.clear()
             return drained

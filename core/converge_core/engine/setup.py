@@ -10,13 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from converge_core.context.authority import AuthorityLevel
 from converge_core.context.facts import ActorKind
 from converge_core.context.keys import ContextKey
 from converge_core.context.payloads import PayloadRegistry
-from converge_core.context.tensions import TensionDetector
 from converge_core.engine.index import DependencyIndex
 from converge_core.formations.kinds import Formation
 from converge_core.gates.budgets import Budget
@@ -31,6 +30,9 @@ from converge_core.ledger.canonical import JsonValue, canonical, parse
 from converge_core.ledger.hashes import ContentHash
 from converge_core.llm.profiles import ProviderProfile
 from converge_core.suggestors.contract import Suggestor
+
+if TYPE_CHECKING:
+    from converge_core.context.tensions import TensionDetector
 
 
 class ConflictPolicy(StrEnum):

@@ -46,7 +46,7 @@ class CandidateRefusal:
     reason: str
 
 
-class FormationDecision(FactPayload):
+class FormationDecision(FactPayload, defer_build=True):
     """Who was considered, who is asked from now on, and why.
 
     ``coverage`` is the part of the required roles that somebody plays, from 0.0 to 1.0; ``confidence`` is how sure the

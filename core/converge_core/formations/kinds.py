@@ -74,7 +74,8 @@ class ScoringWeights(BaseModel):
 class _Formation(BaseModel):
     """What all kinds have in common."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    # Few runs have a formation: the first of a kind builds what validates it.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
     candidates: Names = Field(
         default=(), description="Who may be asked, and not otherwise; every suggestor of the run, when empty."
@@ -162,7 +163,7 @@ Formation: TypeAlias = Annotated[
 ]
 """A formation of any kind; ``kind`` tells which."""
 
-_FORMATION: TypeAdapter[Formation] = TypeAdapter(Formation)
+_FORMATION: TypeAdapter[Formation] = TypeAdapter(Formation, config=ConfigDict(defer_build=True))
 
 
 def formation_to_json(formation: Formation) -> dict[str, JsonValue]:

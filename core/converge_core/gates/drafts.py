@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, cast
 
 from converge_core.context.facts import ActorKind, AnyFact, AnyProposal, fact_ref
 from converge_core.context.keys import ContextKey
@@ -105,14 +105,14 @@ def draft(
     return Draft(proposal, proposer, text, proposal_hash(text))
 
 
-def read_draft(value: Mapping[str, JsonValue], proposer: str, payloads: PayloadRegistry) -> Draft | Malformed:
+def read_draft(value: Mapping[str, Any], proposer: str, payloads: PayloadRegistry) -> Draft | Malformed:
     """Read back what `draft` wrote into the ledger.
 
     Raises PayloadError where no loaded class reads the payload, ValueError for what `draft` never wrote.
     """
     if "code" in value:
         return Malformed(proposer, *(str(value[name]) for name in ("key", "id", "code", "reason")))
-    body = canonical(cast("Mapping[str, JsonValue]", value["payload"])["body"])
+    body = canonical(value["payload"]["body"])
     proposal = read_around(value, body, payloads)
     try:
         _check_form(proposal, proposal.provenance)

@@ -8,7 +8,7 @@ the SHA-256 of the proposal. Wall-clock time is no part of an event: it is metad
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any, ClassVar, NamedTuple, Self, cast
@@ -555,7 +555,7 @@ EVENTS: dict[str, type[Event]] = {
 """Every event by its kind, in the order in which this page tells of them."""
 
 
-def read_event(body: str) -> Event:
+def read_event(body: str, parse: Callable[[str], JsonValue] = parse) -> Event:
     """Read an event back from its body. Raises ValueError for an unknown kind or fields that do not fit."""
     value = parse(body)
     kind = value.get("kind") if isinstance(value, Mapping) else None

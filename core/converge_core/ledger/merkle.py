@@ -91,23 +91,28 @@ def fold(peaks: Sequence[bytes]) -> MerkleRoot:
 
 
 class MerkleLog:
-    """The root of a growing list of leaf hashes, in O(log n) memory and O(1) hashes an append, amortised."""
+    """The root of a growing list of leaf hashes, in O(log n) memory and O(1) hashes a leaf, amortised.
 
-    __slots__ = ("_peaks", "_size")
+    Leaves are hashed together when somebody asks for a root, or for a head.
+    """
+
+    __slots__ = ("_new", "_peaks", "_size")
 
     def __init__(self, leaves: Iterable[bytes] = ()) -> None:
-        self._size = 0
+        self._size = 0  # without the new ones
         self._peaks: list[bytes] = []  # never changed in place: heads keep it
+        self._new: list[bytes] = []
         self.extend(leaves)
 
     @property
     def size(self) -> int:
         """The number of leaves."""
-        return self._size
+        return self._size + len(self._new)
 
     @property
     def head(self) -> Head:
         """The size and the root as they are now, whatever is appended later."""
+        self._take_in()
         return Head(self._size, peaks=self._peaks)
 
     def append(self, leaf: bytes) -> None:
@@ -116,21 +121,29 @@ class MerkleLog:
 
     def extend(self, leaves: Iterable[bytes]) -> None:
         """Add leaf hashes; none of them where one is not 32 bytes, which raises ``MisuseError``."""
-        size, peaks = self._size, self._peaks.copy()
+        leaves = list(leaves)
         for leaf in leaves:
             if not isinstance(leaf, bytes) or len(leaf) != DIGEST_SIZE:
                 raise MisuseError(f"a leaf of a Merkle log is a hash of {DIGEST_SIZE} bytes, not {leaf!r:.80}")
-            node, carry = leaf, size
+        self._new += leaves
+
+    def root(self) -> MerkleRoot:
+        """The Merkle tree hash of all leaves; O(log n) hashes, and those of the leaves that are new."""
+        self._take_in()
+        return fold(self._peaks)
+
+    def _take_in(self) -> None:
+        if not self._new:
+            return
+        size, peaks = self._size, self._peaks.copy()
+        for node in self._new:
+            carry = size
             while carry & 1:  # every entry comes by here, so the hash is that of node_hash without the call
                 node = sha256(b"\x01" + peaks.pop() + node).digest()
                 carry >>= 1
             peaks.append(node)
             size += 1
-        self._size, self._peaks = size, peaks
-
-    def root(self) -> MerkleRoot:
-        """The Merkle tree hash of all leaves; O(log n) hashes."""
-        return fold(self._peaks)
+        self._size, self._peaks, self._new = size, peaks, []
 
 
 def root_of(leaves: Iterable[bytes]) -> MerkleRoot:

@@ -5,14 +5,14 @@ This is also how a run is resumed: a replay leaves a machine that stands exactly
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 from converge_core.engine.changes import SetupChanged, differences
 from converge_core.engine.setup import constitution_of
 from converge_core.engine.steps import AwaitDecision, Execute, Step, Stopped
 from converge_core.errors import LedgerCorrupt, MisuseError, PayloadError, ReplayDifference
-from converge_core.ledger.canonical import JsonValue, parse
+from converge_core.ledger.canonical import JsonValue, parse, parse_to_rewrite
 from converge_core.ledger.events import (
     EVENTS,
     CancelRequested,
@@ -29,6 +29,8 @@ from converge_core.ledger.events import (
 if TYPE_CHECKING:
     from converge_core.engine.convergence import Convergence
     from converge_core.engine.engine import Engine
+
+_TIMED = (EffectReceived, TimeObserved, CancelRequested, CorrectionEvent, InputAdmitted)
 
 
 def replay(engine: Engine, entries: Sequence[Entry], *, accept_changes: bool = False) -> Convergence:
@@ -84,10 +86,11 @@ def steps(
         raise SetupChanged(run.run_id, changed)
     place = fed = 0
     while place < len(entries):
-        if emitted := run.drain(1):
-            if emitted[0].body != entries[place].body:
-                raise ReplayDifference(run.run_id, place, entries[place].body, emitted[0].body)
-            place += 1
+        if emitted := run.drain(len(entries) - place):
+            for entry in emitted:
+                if entry.body != entries[place].body:
+                    raise ReplayDifference(run.run_id, place, entries[place].body, entry.body)
+                place += 1
             fed = max(fed, place)
             continue
         event = _input_at(run.run_id, entries, fed)
@@ -100,7 +103,7 @@ def steps(
         elif changed and isinstance(event, EffectReceived) and not run.awaits(event.cycle, event.suggestor):
             raise ReplayDifference(run.run_id, fed, entries[fed].body, f"nothing: nobody asked {event.suggestor!r}")
         else:
-            _feed(run, event, fed)
+            _feed(run, event, entries, fed)
             fed += 1
     return run
 
@@ -135,18 +138,19 @@ def changes(entries: Sequence[Entry], run: Convergence) -> tuple[str, ...]:
 
     Raises LedgerCorrupt when the entries hold no setup that can be compared.
     """
+    accepted = next((entry for entry in reversed(entries) if entry.kind == ChangesAccepted.kind), None)
+    if accepted is None and entries[0].body == run.setup.started(run.run_id).body:
+        return ()
     try:
-        return differences(_constitution(entries), run.setup.constitution(run.run_id))
+        return differences(_constitution(accepted or entries[0]), run.setup.constitution(run.run_id))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise LedgerCorrupt(run.run_id, 0, "the setup of a run", f"{type(error).__name__}: {error}") from error
 
 
-def _constitution(entries: Sequence[Entry]) -> Mapping[str, JsonValue]:
-    """Return the constitution under which a run was last driven."""
-    for entry in reversed(entries):
-        if entry.kind == ChangesAccepted.kind:
-            return cast("Mapping[str, Mapping[str, JsonValue]]", parse(entry.body))["setup"]
-    return constitution_of(cast("Mapping[str, JsonValue]", parse(entries[0].body)))
+def _constitution(entry: Entry) -> Mapping[str, JsonValue]:
+    """Return the constitution in an entry under which a run began, or was driven on."""
+    value = cast("Mapping[str, Any]", parse(entry.body))
+    return constitution_of(value if entry.kind != ChangesAccepted.kind else value["setup"])
 
 
 def _input_at(run_id: str, entries: Sequence[Entry], place: int) -> Event | None:
@@ -156,19 +160,24 @@ def _input_at(run_id: str, entries: Sequence[Entry], place: int) -> Event | None
     kind = EVENTS.get(entries[place].kind)
     if kind is None:
         raise LedgerCorrupt(run_id, place, "a known kind of event", repr(entries[place].kind))
-    if not kind.is_input:
-        return None
+    # The machine writes again what it is fed, and that is compared with what was recorded.
+    return _read(run_id, entries, place, parse_to_rewrite) if kind.is_input else None
+
+
+def _read(run_id: str, entries: Sequence[Entry], place: int, parse: Callable[[str], JsonValue]) -> Event:
+    """Read the event at a place. Raises LedgerCorrupt."""
     try:
-        return read_event(entries[place].body)
+        return read_event(entries[place].body, parse)
     except ValueError as error:
         raise LedgerCorrupt(run_id, place, f"a {entries[place].kind}", str(error)) from error
 
 
-def _feed(run: Convergence, event: Event, place: int) -> None:
+def _feed(run: Convergence, event: Event, entries: Sequence[Entry], place: int) -> None:
     """Feed an input to the machine; one that makes no sense to it is not what a machine has recorded."""
     try:
         run.feed(event)
     except PayloadError:
+        _read(run.run_id, entries, place, parse)  # it is the payload's fault only if nothing else is wrong
         raise
     except (MisuseError, ValueError, TypeError, KeyError, AttributeError) as error:
         found = f"{type(error).__name__}: {error}"
@@ -177,5 +186,4 @@ def _feed(run: Convergence, event: Event, place: int) -> None:
 
 def _comes_later(run: Convergence, event: Event) -> bool:
     """Say whether the machine has to move on before it can take this input, which came in a later cycle."""
-    timed = EffectReceived | TimeObserved | CancelRequested | CorrectionEvent | InputAdmitted
-    return isinstance(event, timed) and (event.cycle or 0) > run.cycles
+    return isinstance(event, _TIMED) and (event.cycle or 0) > run.cycles

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from converge_core.errors import LedgerCorrupt
 from converge_core.ledger.canonical import canonical, parse
+from converge_core.ledger.forms import is_plain
 from converge_core.ledger.merkle import Head, MerkleLog, leaf_hash
 
 if TYPE_CHECKING:
@@ -55,6 +56,14 @@ def _check_body(run_id: str, entry: StoredEntry, facts: MerkleLog) -> None:
     found = leaf_hash(entry.body.encode(errors="surrogatepass"))
     if found != entry.leaf:
         raise LedgerCorrupt(run_id, entry.sequence, f"a body with the leaf hash {entry.leaf.hex()}", found.hex())
+    if entry.sequence == 0 or not is_plain(entry.kind, entry.body):
+        _check_json(run_id, entry, facts)
+    if entry.kind == "fact_promoted":
+        facts.append(entry.leaf)
+
+
+def _check_json(run_id: str, entry: StoredEntry, facts: MerkleLog) -> None:
+    """Check what an entry says, if only of its kind."""
     try:
         body = parse(entry.body)
     except ValueError as error:
@@ -63,9 +72,7 @@ def _check_body(run_id: str, entry: StoredEntry, facts: MerkleLog) -> None:
         raise LedgerCorrupt(run_id, entry.sequence, f"a body of the kind {entry.kind!r}", entry.body[:80])
     if entry.sequence == 0 and body.get("run_id") != run_id:
         raise LedgerCorrupt(run_id, 0, f"the start of {run_id!r}", f"that of {body.get('run_id')!r}")
-    if entry.kind == "fact_promoted":
-        facts.append(entry.leaf)
-    elif entry.kind == "fact_carried":
+    if entry.kind == "fact_carried":
         facts.append(leaf_hash(canonical(body.get("promotion")).encode()))
     elif entry.kind == "run_stopped" and body.get("merkle_root") != str(facts.root()):
         raise LedgerCorrupt(

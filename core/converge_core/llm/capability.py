@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Set
 from dataclasses import dataclass
-from difflib import get_close_matches
 from enum import StrEnum
 from typing import Annotated, TypeAlias
 
@@ -62,6 +61,8 @@ def capability_of(word: str) -> Capability:
     """Return the capability of a name. Raises ValueError, with the nearest ones, for a name that none has."""
     if word in _BY_WORD:
         return _BY_WORD[word]
+    from difflib import get_close_matches  # only a mistake needs it
+
     near = get_close_matches(word, _BY_WORD, n=2)
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(_BY_WORD)}"
     raise ValueError(f"no backend has a capability {word!r}; {hint}")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, Generic, Self, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict
@@ -120,6 +119,8 @@ class Catalog(Generic[T]):
         """Return an entry. Raises LookupError with a sentence that suggests the nearest names."""
         entry = self._entries.get(name)
         if entry is None:
+            from difflib import get_close_matches  # only a mistake needs it
+
             near = get_close_matches(name, self._entries, n=2)
             hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(self._entries)}"
             raise LookupError(f"unknown {self.what} {name!r}; {hint}")

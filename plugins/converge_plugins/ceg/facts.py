@@ -27,7 +27,8 @@ from converge_plugins.ceg.state import Rulings, SystemState
 from converge_plugins.ceg.swapping import Swap
 
 
-class ExecutionRequest(FactPayload):
+# `defer_build`: most who load this execute no graph, and a class is built when the first of it is made or read.
+class ExecutionRequest(FactPayload, defer_build=True):
     """What somebody wants: in words, with the nodes and edges that are to be considered, under a contract.
 
     Without a resource among the nodes, all models of the intent are considered. Of several resources of one role the
@@ -44,7 +45,7 @@ class ExecutionRequest(FactPayload):
         return self.text
 
 
-class CompiledGraph(FactPayload):
+class CompiledGraph(FactPayload, defer_build=True):
     """The graph of a request at a tick, the resources on standby, and the contract that they are held to."""
 
     family: ClassVar[str] = "ceg.graph"
@@ -151,7 +152,7 @@ class SwapProposal(FactPayload):
         return f"{how} {self.swap.new} in the place of {self.swap.old}: {self.swap.reason}"
 
 
-class PlannedExecution(FactPayload):
+class PlannedExecution(FactPayload, defer_build=True):
     """The plan of a tick, with every candidate."""
 
     family: ClassVar[str] = "ceg.plan"
@@ -189,7 +190,7 @@ class ExecutedPlan(FactPayload):
         return ", ".join(ends) or "nobody was executed"
 
 
-class ExecutionTrace(FactPayload):
+class ExecutionTrace(FactPayload, defer_build=True):
     """A tick that is over: the graph with its traces, the outcome where there is one, and what people are shown."""
 
     family: ClassVar[str] = "ceg.trace"

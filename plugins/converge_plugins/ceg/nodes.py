@@ -259,7 +259,7 @@ Node = Annotated[
     IntentNode | ResourceNode | ConstraintNode | AuthorityNode | MemoryNode | TraceNode | ProjectionNode,
     Field(discriminator="kind"),
 ]
-_NODE: TypeAdapter[Node] = TypeAdapter(Node)
+_NODE: TypeAdapter[Node] = TypeAdapter(Node, config=ConfigDict(defer_build=True))
 
 
 def node_json(node: Node) -> dict[str, Any]:

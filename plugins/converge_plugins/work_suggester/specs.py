@@ -59,7 +59,8 @@ class WorkSpec(FactPayload):
 class SpecsConfig(BaseModel):
     """Where specs go, and how long one stands in the way of the next."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # The pattern takes 10 ms to compile, which only who uses it should wait for.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     key: Literal[ContextKey.PROPOSALS, ContextKey.STRATEGIES] = Field(
         default=ContextKey.PROPOSALS, description="Where the spec is proposed."

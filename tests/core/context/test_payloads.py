@@ -56,6 +56,10 @@ class Line(BaseModel, frozen=True):
     cents: int
 
 
+class Amounts(FactPayload):
+    family: ClassVar[str] = "test.amounts"
+
+
 class Invoice(FactPayload):
     family: ClassVar[str] = "test.invoice"
     lines: tuple[Line, ...]
@@ -348,6 +352,46 @@ def test_a_body_that_does_not_fit_is_refused_with_the_place_and_without_the_valu
         registry.decode("test.invoice", 1, '{"lines":[{"item":"pen","cents":"secret"}]}')
     assert "lines.0.cents" in str(refused.value)
     assert "secret" not in str(refused.value)
+
+
+def _reserved() -> tuple[PayloadRegistry, list[str]]:
+    """A registry that keeps two families, and what it notes when it brings their classes."""
+    registry, brought = PayloadRegistry(), []
+
+    def load() -> tuple[type[FactPayload], ...]:
+        brought.append("brought")
+        return Invoice, Amounts
+
+    registry.reserve(("test.invoice", "test.amounts"), load)
+    return registry, brought
+
+
+def test_the_classes_of_reserved_families_are_brought_once_one_is_read() -> None:
+    registry, brought = _reserved()
+    registry.decode("converge.text", 1, '{"text":"other"}')
+    assert brought == []
+    assert registry.decode("test.invoice", 1, '{"lines":[]}') == Invoice(lines=())
+    assert registry.decode("test.amounts", 1, "{}") == Amounts()
+    assert brought == ["brought"]
+
+
+def test_reserved_families_are_listed_with_their_classes() -> None:
+    registry, _ = _reserved()
+    assert registry.families()["test.amounts"] is Amounts
+
+
+def test_a_reserved_family_is_for_its_own_class_alone() -> None:
+    registry, _ = _reserved()
+    registry.register(Amounts)
+    with pytest.raises(PayloadError, match="Invoice already has this family"):
+        registry.register(InvoiceV3)
+
+
+def test_a_family_that_another_class_has_cannot_be_reserved() -> None:
+    registry = PayloadRegistry()
+    registry.register(InvoiceV3)
+    with pytest.raises(PayloadError, match="InvoiceV3 already has this family"):
+        registry.reserve(("test.amounts", "test.invoice"), lambda: (Amounts, Invoice))
 
 
 def test_every_engine_has_its_own_registry() -> None:

@@ -10,6 +10,8 @@ import pytest
 import converge_core
 from converge_core import ContextKey, ContextState, Engine, FactPayload, FlowPhase, PhasePayload, ProposedFact, replay
 from converge_core.context.hypotheses import Hypothesis
+from converge_core.engine.families import CORE_FAMILIES, core_payloads
+from converge_core.errors import PayloadError
 from converge_core.intent.frames import Frame
 from tests.core.stage import engine_of, play
 
@@ -30,6 +32,18 @@ def families() -> list[str]:
 @pytest.mark.parametrize("family", families())
 def test_an_engine_reads_every_payload_of_the_core(family: str) -> None:
     assert family in Engine().payloads.families()
+
+
+def test_the_families_that_an_engine_reserves_are_those_of_the_classes_it_brings() -> None:
+    assert sorted(CORE_FAMILIES) == sorted(payload.family for payload in core_payloads())
+
+
+def test_a_family_of_the_core_is_nobody_elses() -> None:
+    class Mine(FactPayload):
+        family = "converge.frame"
+
+    with pytest.raises(PayloadError, match="Frame already has this family"):
+        Engine().payloads.register(Mine)
 
 
 @pytest.mark.parametrize(

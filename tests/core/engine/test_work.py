@@ -19,15 +19,19 @@ from converge_core import (
     ContextState,
     Convergence,
     Engine,
+    Entry,
     Execute,
     FactPayload,
     ProposedFact,
     Stopped,
+    StoredEntry,
     Suggestor,
     replay,
     suggestor,
+    verify,
 )
 from converge_core.ledger.canonical import JsonValue
+from converge_core.ledger.merkle import MerkleLog
 from tests.core.counting import counted
 from tests.core.stage import HYPOTHESES, SEEDS, SIGNALS, advance, engine_of, perform, play, seeded, text
 
@@ -201,6 +205,52 @@ def test_a_replay_hashes_no_more_than_the_run_and_an_entry_each(make: Callable[[
     with counted() as again:
         replay(engine, log)
     assert again["openssl_sha256"] <= first["openssl_sha256"] + len(log)
+
+
+def recorded(size: int) -> tuple[Engine, list[Entry]]:
+    """Return what a chain has recorded: the start of the run, an input, an effect and a promotion a link, the stop."""
+    engine = engine_for(chain(size))
+    return engine, finished(engine.begin(begun())).drain()
+
+
+def test_a_replay_reads_every_input_once_and_nothing_that_it_derives() -> None:
+    engine, log = recorded(100)
+    with counted() as calls:
+        replay(engine, log)
+    assert calls["JSONDecoder.decode"] == 1 + 1 + 100
+
+
+def test_a_replay_reads_and_encodes_every_payload_once() -> None:
+    engine, log = recorded(100)
+    before = decodings(), encodings()
+    with counted() as calls:
+        replay(engine, log)
+    assert (decodings(), encodings()) == (before[0] + 101, before[1])
+    assert calls["canonical"] <= 101 + 10, "a body each, and the stop"
+
+
+def stored(log: list[Entry]) -> list[StoredEntry]:
+    """Return entries as a store has them that were appended all at once."""
+    ends = {len(log) - 1: MerkleLog([entry.leaf for entry in log]).root()}
+    return [StoredEntry(place, *entry, ends.get(place), "") for place, entry in enumerate(log)]
+
+
+def test_a_verify_reads_no_promotion() -> None:
+    store = stored(recorded(100)[1])
+    with counted() as calls:
+        verify("run", store)
+    assert calls["JSONDecoder.decode"] == 1 + 1 + 100 + 1
+
+
+def test_a_verify_hashes_every_entry_and_every_node_once() -> None:
+    def hashes(size: int) -> int:
+        store = stored(recorded(size)[1])
+        with counted() as calls:
+            verify("run", store)
+        return calls["openssl_sha256"]
+
+    # An effect and a promotion a link are two leaves and two nodes above them, and another one over the facts.
+    assert hashes(256) - hashes(128) <= 5 * 128 + 8
 
 
 # --- the whole of a run -----------------------------------------------------------------------------------------------

@@ -259,7 +259,7 @@ def test_what_was_never_admitted_cannot_be_read_from_a_ledger(field: str, value:
     found = drafted(said())
     written = {**parse(found.text), field: value}  # type: ignore[dict-item]
     with pytest.raises(ValueError, match=r"invalid|blank"):
-        read_draft(written, "rule", PayloadRegistry())  # type: ignore[arg-type]
+        read_draft(written, "rule", PayloadRegistry())
 
 
 def test_what_is_no_payload_is_named() -> None:

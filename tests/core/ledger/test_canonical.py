@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections import OrderedDict
+from collections.abc import Callable
 from decimal import Decimal
 from enum import IntEnum, StrEnum
 from pathlib import Path
@@ -17,7 +18,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from converge_core.errors import CanonicalError
-from converge_core.ledger.canonical import MAX_DEPTH, MAX_INTEGER, JsonValue, canonical, is_canonical, parse
+from converge_core.ledger.canonical import (
+    MAX_DEPTH,
+    MAX_INTEGER,
+    JsonValue,
+    canonical,
+    is_canonical,
+    parse,
+    parse_to_rewrite,
+)
 
 DATA = Path(__file__).parents[2] / "data" / "rfc8785"
 EXAMPLES = sorted(path.name for path in (DATA / "input").iterdir())
@@ -324,6 +333,48 @@ def test_what_is_too_deep_is_found_among_what_is_wide(wide: str) -> None:
 def test_integral_numbers_are_read_as_integers_while_those_are_exact() -> None:
     read = [parse("9007199254740991"), parse("-9007199254740991"), parse("9007199254740992"), parse("1.0")]
     assert [type(number) for number in read] == [int, int, float, float]
+
+
+# What no encoder writes: keys in any order and more than once, any spelling of numbers and strings, halves of pairs.
+spellings = st.sampled_from(
+    [
+        *("0", "-0", "1.0", "1e2", "1E400", "9007199254740992", "9007199254740993", "NaN", "null", "true", "tru"),
+        *('"a"', '""', '"{["', '"😀"', '"\ud800"', '"\n"'),
+        *(r'"\u0061"', r'"\ud800"', r'"\ud83d\ude00"', r'"\/"', r'"\n"'),
+    ]
+)
+names = st.sampled_from(['"a"', '"b"', '"\\u0061"', '"\ue000"', '"😀"', '"\ud800"', "1"])
+gaps = st.sampled_from(["", "", "", " "])
+texts: st.SearchStrategy[str] = st.recursive(
+    spellings,
+    lambda inner: (
+        st.builds("[{}{}]".format, gaps, st.lists(inner, max_size=3).map(",".join))
+        | st.builds("{}{}{}".format, st.just("[" * (MAX_DEPTH - 1)), inner, st.just("]" * (MAX_DEPTH - 1)))
+        | st.lists(st.builds("{}{}:{}".format, names, gaps, inner), max_size=3).map(lambda all: f"{{{','.join(all)}}}")
+    ),
+    max_leaves=6,
+)
+
+
+def value_or_none(read: Callable[[str], JsonValue], text: str) -> list[JsonValue] | None:
+    try:
+        return [read(text)]
+    except CanonicalError:
+        return None
+
+
+@given(texts)
+def test_what_is_written_of_a_value_is_its_text_only_if_the_text_is_one_that_parse_reads(text: str) -> None:
+    """So that whoever compares the two may read with half the care."""
+    value, found = value_or_none(parse, text), value_or_none(parse_to_rewrite, text)
+    if value is not None:
+        assert repr(found) == repr(value)
+    if found is not None and value_or_none(lambda _: canonical(found[0]), text) == [text]:
+        assert repr(value) == repr(found)
+
+
+def test_of_a_key_given_twice_the_last_is_read_to_be_rewritten() -> None:
+    assert parse_to_rewrite('{"a":1,"a":2}') == {"a": 2}
 
 
 @given(values)

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from converge_core import (
+    Actor,
     AgentEffect,
     Budget,
     ConflictPolicy,
@@ -33,6 +34,8 @@ from converge_core import (
 )
 from converge_core.engine.changes import SetupChanged
 from converge_core.ledger.events import EVENTS
+from converge_core.ledger.replay import changes
+from tests.core.counting import counted
 from tests.core.scenarios import SCRIPTS, Everything, Model, Script, with_invariants
 from tests.core.stage import SEEDS, SIGNALS, Says, bodies, engine_of, play, seeded, text
 
@@ -240,6 +243,25 @@ def test_an_engine_of_another_setup_is_refused_before_anything_is_compared(other
     assert refused.value.differences
 
 
+def test_a_run_that_went_on_with_a_changed_engine_is_that_engines() -> None:
+    log = play(rule(), seeded("s")).log
+    other = rule(budget=Budget(max_cycles=7))
+    run = replay(other, log, accept_changes=True)
+    run.accept_changes(Actor("ann"))
+    log = [*log, *run.drain()]
+    assert changes(log, replay(other, log)) == ()
+    with pytest.raises(SetupChanged, match="max_cycles 7"):
+        replay(rule(), log)
+
+
+def test_a_setup_that_is_written_as_it_was_need_not_be_compared_part_by_part() -> None:
+    log, engine = play(rule(), seeded("s")).log, rule()
+    replay(engine, log)
+    with counted() as calls:
+        replay(engine, log)
+    assert (calls["differences"], calls["Setup.run_started"]) == (0, 0)
+
+
 # --- altered entries --------------------------------------------------------------------------------------------------
 
 DERIVED = {kind for kind, event in EVENTS.items() if not event.is_input}
@@ -293,6 +315,69 @@ def test_an_input_that_makes_no_sense_is_corruption_at_its_place(change: dict[st
     log[place] = with_body(log[place], **change)
     with pytest.raises(LedgerCorrupt, match=why) as corrupt:
         replay(SCRIPTS["quick start"].engine(), log)
+    assert corrupt.value.sequence == place
+
+
+def respelled(body: str, how: str) -> str:
+    """An input that says the same in other letters, or nearly so."""
+    match how:
+        case "a key twice":
+            return body.replace("{", '{"kind":"x",', 1)
+        case "a key twice, deep down":
+            return body.replace('"id":', '"id":"x","id":')
+        case "white space":
+            return body.replace(",", ", ", 1)
+        case "another order":
+            return (
+                canonical({"kind": json.loads(body)["kind"]})[:-1]
+                + ","
+                + body[1:].replace('"kind":"effect_received",', "")
+            )
+        case "escapes":
+            return body.replace('"kind"', '"\\u006bind"')
+        case "another number":
+            return body.replace('"confidence":1', '"confidence":1.0')
+        case _:
+            raise AssertionError(how)
+
+
+@pytest.mark.parametrize(
+    "how", ["a key twice", "a key twice, deep down", "white space", "another order", "escapes", "another number"]
+)
+def test_an_input_in_other_letters_than_the_machine_would_write_is_the_first_difference(how: str) -> None:
+    log = log_of("quick start")
+    for place, entry in enumerate(log):
+        if entry.kind == "effect_received":
+            altered = [*log]
+            altered[place] = entry._replace(body=respelled(entry.body, how))
+            assert altered[place] != entry
+            assert difference(SCRIPTS["quick start"].engine(), altered).sequence == place
+
+
+@pytest.mark.parametrize(
+    "said",
+    ['"\\ud800"', '"\ud800"', "[" * 120 + "]" * 120, "NaN", "100000000000000000001"],
+    ids=["half a pair, escaped", "half a pair", "too deep", "NaN", "inexact"],
+)
+def test_what_has_no_canonical_form_is_corruption_at_its_place(said: str) -> None:
+    log = log_of("quick start")
+    place = next(i for i, entry in enumerate(log) if entry.kind == "effect_received")
+    log[place] = log[place]._replace(body=f'{log[place].body[:-1]},"trace":[{{"said":{said}}}]}}')
+    with pytest.raises(LedgerCorrupt) as corrupt:
+        replay(SCRIPTS["quick start"].engine(), log)
+    assert corrupt.value.sequence == place
+
+
+def test_an_unknown_payload_is_not_called_corruption_unless_the_text_around_it_is_corrupt() -> None:
+    log, engine = log_of("quick start"), SCRIPTS["quick start"].engine()
+    place = next(i for i, entry in enumerate(log) if entry.kind == "effect_received")
+    unknown = log[place].body.replace("converge.text", "test.unknown")
+    log[place] = log[place]._replace(body=unknown)
+    with pytest.raises(PayloadError):
+        replay(engine, log)
+    log[place] = log[place]._replace(body=respelled(unknown, "a key twice"))
+    with pytest.raises(LedgerCorrupt, match="appears 2 times") as corrupt:
+        replay(engine, log)
     assert corrupt.value.sequence == place
 
 
@@ -383,6 +468,16 @@ def test_a_replay_leaves_a_machine_that_stands_where_the_ledger_ends() -> None:
     run = replay(SCRIPTS["quick start"].engine(), [entry for append in appends[:2] for entry in append])
     assert (run.cycles, run.drain()) == (2, [])
     assert [fact.ref for fact in run.result().context.facts()] == ["seeds/seed-1"]
+
+
+def test_a_replay_of_half_an_append_leaves_the_other_half_to_be_drained() -> None:
+    log = log_of("quick start")
+    halves = 0
+    for end in range(1, len(log)):
+        rest = replay(SCRIPTS["quick start"].engine(), log[:end]).drain()
+        assert rest == log[end : end + len(rest)]
+        halves += bool(rest)
+    assert halves
 
 
 def test_an_empty_context_replays_as_such() -> None:

@@ -228,6 +228,12 @@ def test_another_run_under_this_name_is_found(store: Store) -> None:
     assert found.value.sequence == 0
 
 
+def test_a_run_that_does_not_say_whose_it_is_is_found(store: Store) -> None:
+    promoted = next(entry for entry in store if entry.kind == "fact_promoted")
+    found = corrupt(rerooted([promoted._replace(sequence=0, root=b"")]))
+    assert (found.sequence, found.expected) == (0, "the start of 'run'")
+
+
 @pytest.mark.parametrize("name", ["quick start", "carried facts", "gates answered", "a failure mended"])
 def test_a_wrong_root_of_the_facts_is_found_where_the_run_stopped(name: str) -> None:
     stored = list(stored_in(name))
