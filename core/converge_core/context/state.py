@@ -216,7 +216,7 @@ class FactLog:
 
         One that supersedes another is seen in its place from then on; both stay where they are.
         """
-        ref, old = fact.ref, fact.promotion.supersedes
+        ref, old = fact_ref(fact.key, fact.id), fact.promotion.supersedes
         self.all.append(fact)
         self.by_ref[ref] = fact
         if old is not None:

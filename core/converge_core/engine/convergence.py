@@ -416,8 +416,8 @@ class Convergence:
         budget = self.budget
         if budget.time_limit_ms is not None and self.elapsed_ms >= budget.time_limit_ms:
             return stop.TimeBudgetExhausted(self.elapsed_ms, budget.time_limit_ms)
-        if self.cycles >= budget.max_cycles:
-            return stop.CycleBudgetExhausted(self.cycles, budget.max_cycles)
+        if (cycles := self._record.cycle) >= budget.max_cycles:
+            return stop.CycleBudgetExhausted(cycles, budget.max_cycles)
         return None
 
     def _summon(self) -> list[tuple[str, Failure]]:
@@ -446,13 +446,12 @@ class Convergence:
         Counts what they consumed, notes up to where each suggestor that succeeded has read, and adds to ``failures``.
         """
         proposed: list[tuple[Judged, Sanction | None]] = []
-        version, outcomes = self._judge.version, self._outcomes
-        for name in self._awaited:
-            outcome = outcomes[name]
+        for name, call in self._awaited.items():
+            outcome = self._outcomes[name]
             if outcome.usage is not NOTHING:
                 self.usage += outcome.usage
             if outcome.failure is None:
-                self._roster.has_read(name, version)
+                self._roster.has_read(name, call.context.version)
             else:
                 failures.append((name, outcome.failure))
             proposed += [(item, None) for item in outcome.drafts]

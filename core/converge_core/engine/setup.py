@@ -101,7 +101,7 @@ class Setup:
     def __post_init__(self) -> None:
         object.__setattr__(self, "criteria", self.intent.success if self.intent is not None else ())
 
-    @property
+    @cached_property
     def max_payload_bytes(self) -> int:
         """The size limit of a payload's canonical JSON."""
         return self.gate.policy.max_payload_bytes
@@ -115,7 +115,7 @@ class Setup:
         is_person = proposer.startswith(f"{ActorKind.HUMAN}:")
         return FlowGatePrincipal(proposer, AuthorityLevel.SOVEREIGN if is_person else AuthorityLevel.PARTICIPATORY)
 
-    @property
+    @cached_property
     def formation(self) -> Formation | None:
         """How it is chosen who is asked, if the intent says so."""
         return self.intent.formation if self.intent is not None else None
