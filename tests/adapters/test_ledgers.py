@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
+from hashlib import sha256
 from pathlib import Path
 
 import anyio
@@ -17,6 +18,7 @@ from converge_adapters.ledgers.sqlite import SqliteLedger
 from converge_adapters.ledgers.wall_clock import Now, timestamp
 from converge_adapters.testing.ledgers import DurableLedgerConformance, LedgerConformance, notes
 from converge_core.errors import LedgerError
+from converge_core.ledger import merkle
 from converge_core.ports import Ledger
 
 
@@ -131,3 +133,32 @@ def test_importing_the_package_loads_no_store() -> None:
     script = "import converge_adapters.ledgers, sys; print(*{'sqlite3', 'sqlite_utils', 'anyio'} & set(sys.modules))"
     process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert process.stdout == "\n"
+
+
+def test_what_is_only_appended_to_memory_has_a_node_hashed_for_each_entry_and_no_root(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hashed: list[bytes] = []
+
+    def counted(data: bytes) -> object:
+        hashed.append(data)
+        return sha256(data)
+
+    async def run() -> list[int]:
+        ledger = MemoryLedger()
+        await ledger.create_run("run")
+        for place, line in enumerate(lines):
+            await ledger.append("run", place, [line])
+        counts = [len(hashed)]
+        for _ in range(2):  # the second reader finds what was made for the first
+            hashed.clear()
+            await ledger.read("run", 128)
+            counts.append(len(hashed))
+        return counts
+
+    lines = notes(0, 256)
+    monkeypatch.setattr(merkle, "sha256", counted)
+    appending, reading, again = anyio.run(run)
+    assert appending == 255
+    assert 255 < reading <= 255 + 256 * 8
+    assert again == 0

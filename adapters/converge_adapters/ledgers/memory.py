@@ -9,22 +9,21 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import attrgetter
 from typing import NamedTuple
 
 from converge_adapters.ledgers.wall_clock import Now, timestamp, utc_now
 from converge_core.errors import LedgerConflict, UnknownRun
 from converge_core.ledger.events import Entry
+from converge_core.ledger.hashes import MerkleRoot
 from converge_core.ledger.merkle import Head, MerkleLog
 from converge_core.ports import RunInfo, StoredEntry
 
 
 class _Append(NamedTuple):
-    head: Head
+    size: int
+    """How many entries there were after it."""
     moment: datetime
-
-    @property
-    def size(self) -> int:
-        return self.head.size
 
 
 @dataclass(slots=True)
@@ -34,15 +33,25 @@ class _Run:
     appends: list[_Append] = field(default_factory=list)
     log: MerkleLog = field(default_factory=MerkleLog)
     effects: dict[int, dict[str, str]] = field(default_factory=dict)
+    shown: MerkleLog = field(default_factory=MerkleLog)
+    roots: list[MerkleRoot] = field(default_factory=list)
+    """The roots after the appends that somebody has read, and the log up to there (``shown``)."""
 
     def stored(self, start: int) -> Iterator[StoredEntry]:
         """Yield the entries from ``start`` on as a store holds them."""
-        for head, moment in self.appends[bisect_right(self.appends, start, key=lambda append: append.size) :]:
+        for size, _ in self.appends[len(self.roots) :]:
+            self.shown.extend([entry.leaf for entry in self.entries[self.shown.size : size]])
+            self.roots.append(self.shown.root())
+        first = bisect_right(self.appends, start, key=_size)
+        for (size, moment), root in zip(self.appends[first:], self.roots[first:], strict=True):
             recorded_at = timestamp(moment)
-            for sequence in range(start, head.size):
-                root = head.root if sequence == head.size - 1 else None
-                yield StoredEntry(sequence, *self.entries[sequence], root, recorded_at)
-            start = head.size
+            for sequence in range(start, size):
+                after = root if sequence == size - 1 else None
+                yield StoredEntry(sequence, *self.entries[sequence], after, recorded_at)
+            start = size
+
+
+_size = attrgetter("size")
 
 
 class MemoryLedger:
@@ -62,11 +71,10 @@ class MemoryLedger:
         if len(run.entries) != expected_size:
             raise LedgerConflict(run_id, expected_size, len(run.entries))
         run.log.extend([entry.leaf for entry in entries])  # a leaf that is refused leaves the run as it was
-        head = run.log.head
         if entries:
             run.entries += entries
-            run.appends.append(_Append(head, self._now()))
-        return head
+            run.appends.append(_Append(len(run.entries), self._now()))
+        return run.log.head
 
     async def read(self, run_id: str, start: int = 0) -> Sequence[StoredEntry]:
         return tuple(self._run(run_id).stored(start))

@@ -7,6 +7,8 @@ to come about. The order of the gates is the order of the lines.
 
 from __future__ import annotations
 
+from itertools import islice
+
 from converge_core.context.facts import ENGINE, AnyFact, AnyProposal, diagnostic, fact_ref
 from converge_core.context.state import Context, FactLog
 from converge_core.engine.desk import Desk
@@ -56,7 +58,7 @@ class Judge:
     def proof(self) -> IntegrityProof:
         """The proof over the facts, in the order of promotion; the tree takes in those that are new since the last."""
         tree = self._tree
-        tree.extend([fact.hash for fact in self.log.all[tree.size :]])
+        tree.extend(fact.hash for fact in islice(self.log.all, tree.size, None))
         return IntegrityProof(tree.root(), tree.size, tree.size)
 
     def view(self) -> Context:

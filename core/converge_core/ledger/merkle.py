@@ -125,7 +125,10 @@ class MerkleLog:
         for leaf in leaves:
             if not isinstance(leaf, bytes) or len(leaf) != DIGEST_SIZE:
                 raise MisuseError(f"a leaf of a Merkle log is a hash of {DIGEST_SIZE} bytes, not {leaf!r:.80}")
-        self._new += leaves
+        if self._new:
+            self._new += leaves
+        else:
+            self._new = leaves
 
     def root(self) -> MerkleRoot:
         """The Merkle tree hash of all leaves; O(log n) hashes, and those of the leaves that are new."""
