@@ -4,7 +4,8 @@ The methods are ``async`` because the port is, but they call SQLite in the threa
 about as long as handing it to another thread and back does four times over. So none of them ever gives way, and each
 one is atomic to the tasks of its event loop; other processes are kept out by SQLite's lock, which every write takes
 when it begins (``BEGIN IMMEDIATE``: a lock wanted only later is refused at once, whatever the time-out), and by the
-fence of the port. A ledger belongs to the thread that opened it.
+fence of the port: an entry that is not the next one of its run is refused by the table. A ledger belongs to the thread
+that opened it.
 
 ``synchronous="NORMAL"`` survives the death of the process at any point; after a loss of power the last appends may be
 missing, as whole appends from the end. ``"FULL"`` survives that too, for one fsync an append, which takes ten times as
@@ -81,6 +82,13 @@ class _Place(NamedTuple):
     size: int
 
 
+class _Open(NamedTuple):
+    """A run that is appended to: the id of its first entry, and its log."""
+
+    first_id: int
+    log: MerkleLog
+
+
 class SqliteLedger:
     """Implements the port `Ledger` on one file, which is created, with its folders, unless it is opened to be read.
 
@@ -103,7 +111,7 @@ class SqliteLedger:
             raise MisuseError(f"synchronous is one of {', '.join(get_args(Synchronous))}, not {synchronous!r}")
         self._path = Path(path)
         self._now = now
-        self._logs: dict[str, MerkleLog] = {}
+        self._open: dict[str, _Open] = {}
         with self._faults_named():
             self._connection = self._connect(read_only)
             try:
@@ -125,24 +133,26 @@ class SqliteLedger:
 
     async def append(self, run_id: str, expected_size: int, entries: Sequence[Entry]) -> Head:
         with self._transaction():
-            first_id, size = self._place(run_id)
-            if size != expected_size:
-                raise LedgerConflict(run_id, expected_size, size)
             # Out of the cache until the commit: whatever goes wrong, no log stays there that is ahead of the table.
-            log = self._logs.pop(run_id, None)
-            if log is None or log.size != size:
-                log = self._read_log(run_id, size)
+            run = self._open.pop(run_id, None)
+            if run is None or run.log.size != expected_size or not entries:
+                run = self._opened(run_id, expected_size)
+            first_id, log = run
             log.extend([entry.leaf for entry in entries])
             recorded_at, head = timestamp(self._now()), log.head
             last = head.size - 1
             rows = [
                 (first_id + seq, run_id, seq, *entry, recorded_at, head.root if seq == last else None)
-                for seq, entry in enumerate(entries, size)
+                for seq, entry in enumerate(entries, expected_size)
             ]
-            self._connection.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
-        self._logs[run_id] = log
-        if len(self._logs) > MAX_LOGS:
-            del self._logs[next(iter(self._logs))]
+            try:
+                self._connection.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            except sqlite3.IntegrityError:  # a trigger refuses whatever is not the next entry
+                self._opened(run_id, expected_size)
+                raise
+        self._open[run_id] = run
+        if len(self._open) > MAX_LOGS:
+            del self._open[next(iter(self._open))]
         return head
 
     async def read(self, run_id: str, start: int = 0) -> Sequence[StoredEntry]:
@@ -250,6 +260,13 @@ class SqliteLedger:
         if place is None:
             raise UnknownRun(run_id)
         return place
+
+    def _opened(self, run_id: str, expected_size: int) -> _Open:
+        """Read what an append needs. Raises LedgerConflict where the run has grown, and as `_read_log` does."""
+        first_id, size = self._place(run_id)
+        if size != expected_size:
+            raise LedgerConflict(run_id, expected_size, size)
+        return _Open(first_id, self._read_log(run_id, size))
 
     def _read_log(self, run_id: str, size: int) -> MerkleLog:
         """Build the log from the leaves, ``size`` or more. Raises LedgerCorrupt for a gap, and for what is no leaf."""

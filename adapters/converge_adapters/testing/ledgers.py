@@ -279,14 +279,30 @@ class DurableLedgerConformance(LedgerConformance):
         anyio.run(write)
         anyio.run(read)
 
+    def test_an_append_of_nothing_is_refused_too_where_another_ledger_has_appended(self, tmp_path: Path) -> None:
+        async def run() -> None:
+            one, other = self.make_ledger(tmp_path), self.make_ledger(tmp_path)
+            await one.create_run("run")
+            await one.append("run", 0, notes(0, 2))
+            await other.append("run", 2, notes(2, 3))
+            await raised(LedgerConflict, one.append("run", 2, []))
+            assert await one.append("run", 3, []) == head_of(notes(0, 3))
+            await one.close()
+            await other.close()
+
+        anyio.run(run)
+
     def test_two_open_ledgers_see_what_the_other_appends(self, tmp_path: Path) -> None:
         async def run() -> None:
             one, other = self.make_ledger(tmp_path), self.make_ledger(tmp_path)
             await one.create_run("run")
             await one.append("run", 0, notes(0, 2))
             await other.append("run", 2, notes(2, 3))
-            await raised(LedgerConflict, one.append("run", 2, notes(2, 3)))
+            conflict = await raised(LedgerConflict, one.append("run", 2, notes(2, 3)))
+            assert (conflict.expected_size, conflict.found_size) == (2, 3)
             assert await one.append("run", 3, notes(3, 4)) == head_of(notes(0, 4)) == await other.head("run")
+            await other.append("run", 4, notes(4, 6))
+            assert await one.append("run", 6, notes(6, 7)) == head_of(notes(0, 7)) == await other.head("run")
             await one.close()
             await other.close()
 
