@@ -1,28 +1,15 @@
 #!/bin/sh
 # Makes a small repository, holds its release, mends it, and lets a person release it: in a ledger of its own.
-set -eu
-
-here=$(cd "$(dirname "$0")" && pwd)
-work=$(mktemp -d)
-CONVERGE_HOME=$work/home
-export CONVERGE_HOME
-unset CONVERGE_LEDGER
-trap 'rm -rf "$work"' EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
-
-step() {
-    printf '\n== %s\n\n' "$*"
-}
+. "$(dirname "$0")/../stage.sh"
 
 gate() {
-    converge run "$here/intent.yaml" --set "repository=$work/small" "$@" \
+    converge run "$here/intent.yaml" --set "repository=$stage/small" "$@" \
         --set 'suggestors.4.with.commands=[{name: tests, run: [python3, -m, unittest, discover]}]' \
         --set 'suggestors.5.with.commands=[{name: compiles, run: [python3, -c, "import small"]}]'
 }
 
-mkdir "$work/small"
-cd "$work/small"
+mkdir "$stage/small"
+cd "$stage/small"
 git init -q
 cat > small.py <<'END'
 """Counts."""
@@ -49,24 +36,21 @@ printf '# small.py imports nothing\n' > deny_imports.toml
 git add .
 git -c user.name=demo -c user.email=demo@example.org commit -qm "Count"
 
-step "a link leads nowhere, and the changelog does not tell of 1.1.0: the release is held"
+say "a link leads nowhere, and the changelog does not tell of 1.1.0: the release is held"
 code=0
 gate --no-input || code=$?
 test "$code" -eq 8
 
-run=$(converge runs --json | sed -n 's/.*"run_id": *"\([^"]*\)".*/\1/p' | tail -n 1)
-step converge show "$run" --key proposals
-converge show "$run" --key proposals
+try converge show "$(last_run)" --key proposals
 
-step "mended: nothing but a person is missing"
+say "mended: nothing but a person is missing"
 printf '# Small\n\nCounts what there is; [what is new](CHANGELOG.md).\n' > README.md
 printf '# Changelog\n\n## 1.1.0\n\n- counts more\n\n## 1.0.0\n\n- counts\n' > CHANGELOG.md
 code=0
 gate --no-input || code=$?
 test "$code" -eq 6
 
-step "and with the person's yes it is a release"
+say "and with the person's yes it is a release"
 gate --yes
-run=$(converge runs --json | sed -n 's/.*"run_id": *"\([^"]*\)".*/\1/p' | tail -n 1)
-converge verify "$run"
+try converge verify "$(last_run)"
 printf '\nHeld, mended, released; every step is in the ledger.\n'
