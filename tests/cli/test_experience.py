@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from converge_cli.commands import experience
 from converge_core.ledger.events import FactPromoted, RunStarted, RunStopped
 from tests.cli.desk import Desk, intent
 
@@ -56,6 +57,22 @@ def test_records_are_told_to_people(desk: Desk) -> None:
     lines = desk.call("experience", "--kind", FactPromoted.kind).stdout.splitlines()
     assert lines[0].split() == ["recorded_at", "record", "kind", "about", "by", "reason"]
     assert lines[2].split()[1:4] == [f"{run_id}/3", "fact_promoted", "seeds/s:1"]
+
+
+def test_people_are_told_the_newest_records_and_that_there_are_older_ones(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(experience, "NEWEST", 2)
+    ran(desk)
+    everything = told(desk)
+    done = desk.call("experience")
+    assert [line.split()[1] for line in done.stdout.splitlines()[2:]] == [one["id"] for one in everything[-2:]]
+    assert done.stderr == "these are the newest 2; --limit N shows more of them, and --json all\n"
+    done = desk.call("experience", "--limit", len(everything))
+    assert [line.split()[1] for line in done.stdout.splitlines()[2:]] == [one["id"] for one in everything]
+    assert done.stderr == ""
+    monkeypatch.setattr(experience, "NEWEST", len(everything))
+    assert desk.call("experience").stderr == ""
 
 
 def test_what_people_did_is_told_with_who_and_why(desk: Desk) -> None:

@@ -18,6 +18,9 @@ from converge_core import Ledger, MisuseError
 from converge_core.experience.query import ALL_TENANTS, KINDS, ExperienceQuery, TimeRange
 from converge_core.experience.records import ExperienceRecord
 
+NEWEST = 100
+"""Rows of a table, unless a limit says otherwise: a ledger may have a million records."""
+
 _AGE = re.compile(r"(\d{1,6})([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -55,7 +58,9 @@ class MomentType(click.ParamType[int]):
 @click.option("--correlation", callback=label, metavar="NAME", help="Only those of runs with this correlation.")
 @click.option("--since", type=MomentType(), help="Not before this moment, or so long ago: 2026-10-31, 36h.")
 @click.option("--until", type=MomentType(), help="Not after this moment; a date is its first moment, in UTC.")
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="The newest N.")
+@click.option(
+    "--limit", type=click.IntRange(1), metavar="N", help=f"The newest N; default: {NEWEST} in a table, all with --json."
+)
 @ledger_option
 @json_option
 @pass_session
@@ -81,7 +86,8 @@ def command(
         raise click.UsageError("--tenant and --all-tenants exclude each other")
     try:
         scope = ALL_TENANTS if all_tenants else tenant
-        query = ExperienceQuery(kinds, run_id, correlation, scope, TimeRange(since, until), limit)
+        at_most = NEWEST + 1 if limit is None and not as_json else limit
+        query = ExperienceQuery(kinds, run_id, correlation, scope, TimeRange(since, until), at_most)
     except MisuseError as error:
         raise click.UsageError(str(error)) from error
     try:
@@ -89,7 +95,10 @@ def command(
     except NoLedger as error:
         say(f"nothing: {error}")
         return
-    _print(records, as_json)
+    are_more = limit is None and not as_json and len(records) > NEWEST
+    _print(records[1:] if are_more else records, as_json)
+    if are_more:
+        say(f"these are the newest {NEWEST}; --limit N shows more of them, and --json all")
     if not records:
         unseen = "; runs of tenants are not looked at without --tenant or --all-tenants" if scope is None else ""
         say(f"nothing{unseen}")
