@@ -9,7 +9,6 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from operator import attrgetter
 from typing import NamedTuple
 
 from converge_adapters.ledgers.wall_clock import Now, timestamp, utc_now
@@ -21,8 +20,9 @@ from converge_core.ports import RunInfo, StoredEntry
 
 
 class _Append(NamedTuple):
+    """How many entries there were after an append, and when it was."""
+
     size: int
-    """How many entries there were after it."""
     moment: datetime
 
 
@@ -42,16 +42,13 @@ class _Run:
         for size, _ in self.appends[len(self.roots) :]:
             self.shown.extend([entry.leaf for entry in self.entries[self.shown.size : size]])
             self.roots.append(self.shown.root())
-        first = bisect_right(self.appends, start, key=_size)
+        first = bisect_right(self.appends, start, key=lambda append: append.size)
         for (size, moment), root in zip(self.appends[first:], self.roots[first:], strict=True):
             recorded_at = timestamp(moment)
             for sequence in range(start, size):
                 after = root if sequence == size - 1 else None
                 yield StoredEntry(sequence, *self.entries[sequence], after, recorded_at)
             start = size
-
-
-_size = attrgetter("size")
 
 
 class MemoryLedger:

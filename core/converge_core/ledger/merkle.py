@@ -93,7 +93,7 @@ def fold(peaks: Sequence[bytes]) -> MerkleRoot:
 class MerkleLog:
     """The root of a growing list of leaf hashes, in O(log n) memory and O(1) hashes a leaf, amortised.
 
-    Leaves are hashed together when somebody asks for a root, or for a head.
+    New leaves are kept as they are until somebody asks for a root or a head; then they are hashed together.
     """
 
     __slots__ = ("_new", "_peaks", "_size")
