@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -15,6 +19,7 @@ from converge_adapters.testing.ledgers import head_of, note, notes, raised
 from converge_core.errors import LedgerConflict, LedgerCorrupt, LedgerError
 from converge_core.ledger.verify import verify
 from converge_core.ports import RunInfo, StoredEntry
+from tests.cli.desk import PATHS
 
 DUMP = Path(__file__).with_name("ledger_m001.sql")
 SIZES = {"zoo": 3, "run": 8, "empty": 0}
@@ -116,6 +121,34 @@ def test_an_early_ledger_that_is_opened_to_read_is_not_changed(early: Path) -> N
     before = early.read_bytes()
     use(early, reads_as_it_was_written, refuse, read_only=True)
     assert early.read_bytes() == before
+
+
+KILLED_AT = """
+import os, signal, sqlite3, sys
+from converge_adapters.ledgers.sqlite import SqliteLedger
+
+connect, (path, moment) = sqlite3.connect, sys.argv[1:]
+
+def watched(*args, **kwargs):
+    connection = connect(*args, **kwargs)
+    connection.set_trace_callback(lambda said: moment in said and os.kill(os.getpid(), signal.SIGKILL))
+    return connection
+
+sqlite3.connect = watched
+SqliteLedger(path)
+"""
+
+
+@pytest.mark.parametrize(
+    "moment", ["CREATE TEMP TABLE old_runs", "DROP TABLE entries", "INSERT INTO entries", "COMMIT"]
+)
+def test_a_process_that_is_killed_while_it_brings_a_ledger_up_to_date_loses_nothing(moment: str, early: Path) -> None:
+    before = rows(early, "entries")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(PATHS)}
+    killed = subprocess.run([sys.executable, "-c", KILLED_AT, early, moment], env=environment)
+    assert killed.returncode == -signal.SIGKILL
+    assert rows(early, "entries") == before
+    use(early, reads_as_it_was_written)
 
 
 def test_two_that_open_an_early_ledger_share_one_new_one(early: Path) -> None:
